@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * BlockBackend: what a device sees of a disk. Range checks, the write cache,
+ * statistics and the count of requests in flight are here.
+ *
+ * A device submits through channels, one for each of its queues; a channel
+ * belongs to one AioContext, so that queues share nothing.
+ */
+#ifndef BLOCK_BLOCK_BACKEND_H
+#define BLOCK_BLOCK_BACKEND_H
+
+#include "block/request.h"
+#include "block/stats.h"
+
+typedef struct BlockBackend BlockBackend;
+typedef struct BlockDriverState BlockDriverState;
+
+typedef struct BlockBackendOptions {
+    bool writable;
+    bool writethrough;      /* every write is FUA, whatever the guest says */
+    uint32_t block_size;    /* logical, of the device */
+} BlockBackendOptions;
+
+/* What a device may tell its guest. Bytes; 0: unknown. */
+typedef struct BlkGeometry {
+    uint32_t physical_block_size;
+    uint32_t min_io_size;
+    uint32_t opt_io_size;
+    uint32_t discard_granularity;
+    bool discard;           /* worth offering */
+    bool write_zeroes;
+} BlkGeometry;
+
+/*
+ * Takes a reference to @bs. Fails when @bs is read-only and @writable is
+ * asked for, or when its length is not a multiple of the block size.
+ * Context: main
+ */
+BlockBackend *blk_new(BlockDriverState *bs, const BlockBackendOptions *options,
+                      GError **error);
+void blk_free(BlockBackend *blk); /* no channel left; Context: main */
+
+int64_t blk_length(const BlockBackend *blk);           /* Context: any */
+bool blk_is_writable(const BlockBackend *blk);         /* Context: any */
+const char *blk_node_name(const BlockBackend *blk);    /* Context: any */
+BlkGeometry blk_geometry(const BlockBackend *blk);     /* Context: any */
+int64_t blk_max_transfer(const BlockBackend *blk);     /* Context: any */
+unsigned blk_max_iov(const BlockBackend *blk);         /* Context: any */
+
+/* When off, writes submitted from now on are stable when they complete.
+ * Context: any */
+void blk_set_write_cache(BlockBackend *blk, bool on);
+bool blk_write_cache(const BlockBackend *blk);
+
+/* Attaches the graph to @ctx; waits for its thread. Context: main */
+BlkChannel *blk_channel_new(BlockBackend *blk, AioContext *ctx);
+/* Nothing is in flight. Waits for its thread. Context: main */
+void blk_channel_free(BlkChannel *channel);
+
+/*
+ * Submits. The caller has pushed its completion frame. A request out of
+ * range, or a write to a read-only disk, completes with -EIO / -EPERM and
+ * reaches no driver. Completes from the loop. Context: home
+ */
+void blk_submit(BlkChannel *channel, BlockRequest *req);
+
+/* Calls @fn from the loop, or at once, when nothing is in flight: the device
+ * has stopped submitting. One drain at a time. Context: home */
+void blk_channel_drain(BlkChannel *channel, AioFn *fn, void *opaque);
+
+unsigned blk_channel_in_flight(const BlkChannel *channel); /* Context: home */
+
+/* Devices count here what they folded together. Context: home to write */
+BlockStats *blk_channel_stats(BlkChannel *channel);
+
+/* Sum over all channels, past ones included; figures of a running channel may
+ * be a moment old. Context: main */
+void blk_get_stats(BlockBackend *blk, BlockStats *stats);
+
+#endif

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Engines: how a read, write or flush of a file reaches the host's kernel.
+ *
+ * There is at most one engine of each type per AioContext, made on first use
+ * and shared by all files of that context, so that one submit call serves
+ * them all. An engine knows file descriptors and requests, nothing above.
+ */
+#ifndef BLOCK_ENGINE_H
+#define BLOCK_ENGINE_H
+
+#include <libaio.h>
+#include <sys/uio.h>
+
+#include "block/aio.h"
+#include "block/thread-pool.h"
+
+typedef struct Engine Engine;
+typedef struct EngineRequest EngineRequest;
+
+typedef enum EngineType {
+    ENGINE_THREADS,  /* preadv/pwritev in the thread pool */
+    ENGINE_NATIVE,   /* Linux AIO: io_submit */
+    ENGINE_IO_URING,
+    ENGINE__COUNT
+} EngineType;
+
+typedef enum EngineOp {
+    ENGINE_READ,
+    ENGINE_WRITE,
+    ENGINE_FDSYNC, /* fdatasync; iov, offset and bytes are ignored */
+} EngineOp;
+
+/* The write is on stable storage when it completes (RWF_DSYNC). */
+#define ENGINE_FUA 0x1
+
+#define ENGINE_BATCH_BUCKETS 8 /* 1, 2, 3-4, 5-8, ... 65+ requests */
+
+/*
+ * What engines did for one user of them. Written by the home thread of the
+ * requests that point to it.
+ */
+typedef struct EngineStats {
+    uint64_t host_requests; /* I/O requests handed to the kernel */
+    uint64_t submit_calls;  /* system calls that handed them over */
+    uint64_t bursts;        /* flushes of a queue that had our requests */
+    uint64_t batch[ENGINE_BATCH_BUCKETS]; /* of bursts, by requests of ours */
+    /* private to block/engine: the burst being counted */
+    uint64_t burst_id;
+    unsigned burst_requests;
+} EngineStats;
+
+/*
+ * One transfer. The caller owns it and keeps it, @iov and the buffers alive
+ * until cb. cb gets 0 when all @bytes were transferred, else a negative errno.
+ *
+ * Short transfers are continued by the engine. A read that meets the end of
+ * the file gets zeroes for the rest; a write that makes no progress fails
+ * with -ENOSPC.
+ */
+struct EngineRequest {
+    /* set by the caller */
+    int fd;
+    EngineOp op;
+    unsigned flags;          /* ENGINE_FUA */
+    unsigned niov;
+    const struct iovec *iov; /* at most IOV_MAX elements, adding up to bytes */
+    int64_t offset;          /* in the file */
+    size_t bytes;            /* at most ENGINE_MAX_BYTES */
+    unsigned max_batch;      /* submit early at this many; 0: the context's */
+    void (*cb)(EngineRequest *req, int ret); /* Context: home, from the loop */
+    EngineStats *stats;      /* never NULL */
+    /* private to block/engine */
+    EngineRequest *next;
+    size_t done;             /* bytes transferred so far */
+    struct iovec *rest;      /* owned copy of what remains, or NULL */
+    unsigned rest_niov;
+    union {
+        struct iocb iocb;    /* linux-aio */
+        ThreadPoolWork work; /* threads */
+    };
+};
+
+/* MAX_RW_COUNT of the kernel with 4 KiB pages: more is never transferred. */
+#define ENGINE_MAX_BYTES ((size_t)0x7ffff000)
+
+/*
+ * The engine of @type for @ctx, made when needed. When the kernel refuses it
+ * (aio-max-nr exhausted, io_uring forbidden), logs one warning that says why
+ * and what would help, and returns the thread pool's; so does every later
+ * call for that type and context. Never fails. Context: home
+ */
+Engine *engine_get(AioContext *ctx, EngineType type);
+
+EngineType engine_type(const Engine *engine);
+const char *engine_type_name(EngineType type); /* "threads", "native", ... */
+bool engine_type_parse(const char *name, EngineType *type);
+
+/* Queues the request and submits it, at the end of the plugged section if
+ * one is open. Completes from the loop, never from inside. Context: home */
+void engine_submit(Engine *engine, EngineRequest *req);
+
+#endif

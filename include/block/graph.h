@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Opening, naming and closing nodes. Main thread only.
+ */
+#ifndef BLOCK_GRAPH_H
+#define BLOCK_GRAPH_H
+
+#include "block/options.h"
+
+typedef struct BlockDriverState BlockDriverState;
+
+/*
+ * Opens the node that @opts describe (--blockdev): driver, node-name, the
+ * generic options, the driver's own, "file" as a node name or a nested
+ * object. @opts is consumed. Returns a reference, or NULL with @error.
+ * Context: main
+ */
+BlockDriverState *bdrv_open(Options *opts, GError **error);
+
+/* Borrowed, or NULL. Context: main */
+BlockDriverState *bdrv_find_node(const char *node_name);
+
+BlockDriverState *bdrv_ref(BlockDriverState *bs); /* Context: main */
+/* The last reference closes. Context: main, drained */
+void bdrv_unref(BlockDriverState *bs);
+
+/* Drops the references that --blockdev created. Context: main */
+void bdrv_close_all(void);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(BlockDriverState, bdrv_unref)
+
+#endif

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The vhost-user back end: serves one device on one socket.
+ *
+ * The socket is read in the main thread; the queues run in the device's
+ * threads. One front end at a time, any number one after the other.
+ */
+#ifndef HW_VIRTIO_VHOST_USER_H
+#define HW_VIRTIO_VHOST_USER_H
+
+#include "hw/virtio/device.h"
+
+typedef struct VhostUserServer VhostUserServer;
+
+/*
+ * Listens on the UNIX socket @path. A stale socket file is replaced; one that
+ * somebody listens on is an error, as is a path that is too long.
+ * @main_ctx is the caller's context. Context: main
+ */
+VhostUserServer *vhost_user_server_new_path(VirtIODevice *dev,
+                                            AioContext *main_ctx,
+                                            const char *path, GError **error);
+
+/* Serves @fd: a listening UNIX socket, or a connected one, after which there
+ * is no other connection. Takes @fd, also on failure. Context: main */
+VhostUserServer *vhost_user_server_new_fd(VirtIODevice *dev,
+                                          AioContext *main_ctx, int fd,
+                                          GError **error);
+
+/*
+ * Stops listening, drains all queues, closes the connection, removes the
+ * socket file it made, frees the server, then calls @done from the main loop.
+ * Context: main
+ */
+void vhost_user_server_stop(VhostUserServer *server, AioFn *done,
+                            void *opaque);
+
+/* Whether a front end is connected. Context: main */
+bool vhost_user_server_connected(const VhostUserServer *server);
+
+#endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Log lines reach the sink whole, with their level, from any thread. */
+#include "block/log.h"
+
+#include <string.h>
+
+typedef struct Seen {
+    unsigned lines;
+    LogLevel level;
+    char *line;
+} Seen;
+
+static void remember(LogLevel level, const char *line, void *opaque)
+{
+    Seen *seen = opaque;
+
+    seen->lines++;
+    seen->level = level;
+    g_free(seen->line);
+    seen->line = g_strdup(line);
+}
+
+static void test_levels(void)
+{
+    Seen seen = { 0 };
+
+    log_set_sink(remember, &seen);
+    log_error("disk '%s' is gone", "a");
+    g_assert_cmpint(seen.level, ==, LOG_LEVEL_ERROR);
+    g_assert_cmpstr(seen.line, ==, "disk 'a' is gone");
+    log_warn("%d left", 3);
+    g_assert_cmpint(seen.level, ==, LOG_LEVEL_WARNING);
+    g_assert_cmpstr(seen.line, ==, "3 left");
+    log_info("hello");
+    g_assert_cmpint(seen.level, ==, LOG_LEVEL_INFO);
+    g_assert_cmpuint(seen.lines, ==, 3);
+    log_set_sink(NULL, NULL);
+    g_free(seen.line);
+}
+
+static gpointer log_many(gpointer opaque)
+{
+    for (unsigned i = 0; i < 1000; i++) {
+        log_info("line");
+    }
+    return NULL;
+}
+
+static void test_threads(void)
+{
+    Seen seen = { 0 };
+    GThread *threads[4];
+
+    log_set_sink(remember, &seen);
+    for (unsigned i = 0; i < 4; i++) {
+        threads[i] = g_thread_new("log", log_many, NULL);
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        g_thread_join(threads[i]);
+    }
+    g_assert_cmpuint(seen.lines, ==, 4000);
+    log_set_sink(NULL, NULL);
+    g_free(seen.line);
+}
+
+static void test_default_sink(void)
+{
+    if (g_test_subprocess()) {
+        g_set_prgname("vblk-test");
+        log_warn("low on %s", "tea");
+        return;
+    }
+    g_test_trap_subprocess(NULL, 0, 0);
+    g_test_trap_assert_passed();
+    g_test_trap_assert_stderr("*vblk-test: warning: low on tea\n*");
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/log/levels", test_levels);
+    g_test_add_func("/log/threads", test_threads);
+    g_test_add_func("/log/default-sink", test_default_sink);
+    return g_test_run();
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the files of block/loop share: the structures behind block/aio.h and
+ * the four stages of a round. Nobody outside of this folder includes it,
+ * except its unit tests.
+ *
+ * Unless a field says otherwise it belongs to the home thread.
+ */
+#ifndef BLOCK_LOOP_AIO_PRIVATE_H
+#define BLOCK_LOOP_AIO_PRIVATE_H
+
+#include <sys/epoll.h>
+
+#include "block/aio.h"
+
+#define AIO_NO_DEADLINE    INT64_MAX
+#define AIO_POLL_MAX_NS    32768 /* default of AioParams.poll_max_ns */
+#define AIO_CACHE_LINE     64
+
+/* See "Waking" in aio-context.c. */
+typedef enum AioWakeState {
+    AIO_AWAKE,    /* home runs, nobody called aio_notify() since it looked */
+    AIO_SLEEPING, /* home waits in the kernel, or is about to */
+    AIO_NOTIFIED, /* somebody has: home must not go to sleep */
+} AioWakeState;
+
+struct AioHandler {
+    AioContext *ctx;
+    const AioHandlerOps *ops;
+    void *opaque;
+    int fd;
+};
+
+typedef struct AioSlotEntry {
+    void *object;
+    AioFn *destroy;
+} AioSlotEntry;
+
+struct AioContext {
+    /* Written by any thread: a cache line of their own. */
+    int wake_state __attribute__((aligned(AIO_CACHE_LINE))); /* atomic */
+    AioBH *bh_list;    /* atomic: scheduled bottom halves, last one first */
+    uint64_t notifies; /* atomic: AioStats.notifies */
+
+    /* Constant once made. */
+    AioParams params __attribute__((aligned(AIO_CACHE_LINE)));
+    int epoll_fd;
+    int notify_fd;
+
+    bool in_round;
+    bool now_valid;
+    int64_t now_ns;
+
+    AioStats stats; /* written by home with relaxed atomics, read by any */
+
+    struct epoll_event *events; /* found ready in this round */
+    int n_events;
+    int next_event;             /* first one not dispatched yet */
+    unsigned max_events;
+    unsigned n_handlers;
+    bool coarse_timeout;        /* no epoll_pwait2(): milliseconds only */
+
+    AioTimer timers; /* head of a ring, by deadline */
+    AioTimer firing; /* head of a ring: due in this round */
+
+    AioSlotEntry slots[AIO_SLOT__COUNT];
+};
+
+/* Counters have one writer; other threads may read a torn-free old value. */
+static inline void aio_stat_inc(uint64_t *counter)
+{
+    __atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED);
+}
+
+/* Whether aio_notify() was called since the home thread last looked. A hint:
+ * the decision to sleep is taken by aio_sleep_announce(). */
+static inline bool aio_is_notified(const AioContext *ctx)
+{
+    return __atomic_load_n(&ctx->wake_state, __ATOMIC_RELAXED) == AIO_NOTIFIED;
+}
+
+/* --- aio-context.c --- */
+
+/* Frees a context that has no home, or whose home is done with it. */
+void aio_context_discard(AioContext *ctx);
+
+/* --- fd-epoll.c --- */
+
+bool aio_fds_init(AioContext *ctx, GError **error);
+void aio_fds_cleanup(AioContext *ctx);
+
+/* Collects ready descriptors; -1: waits for ever. */
+void aio_fds_wait(AioContext *ctx, int64_t timeout_ns);
+bool aio_fds_dispatch(AioContext *ctx);
+
+/* --- bottom-half.c --- */
+
+bool aio_bh_dispatch(AioContext *ctx);
+bool aio_bh_pending(const AioContext *ctx);
+
+/* Lets go of all bottom halves; a scheduled one is a bug of its owner. */
+void aio_bh_cleanup(AioContext *ctx);
+
+/* --- timer.c --- */
+
+void aio_timers_init(AioContext *ctx);
+bool aio_timers_empty(const AioContext *ctx);
+int64_t aio_timers_deadline(const AioContext *ctx); /* or AIO_NO_DEADLINE */
+bool aio_timers_dispatch(AioContext *ctx);
+
+#endif

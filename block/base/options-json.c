@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Reads the JSON form of options, with bounds that the parser lacks.
+ *
+ * Called by options_parse() only. The parser recurses, so nesting is measured
+ * in the text first.
+ */
+#include "options-private.h"
+
+#include <string.h>
+
+static bool json_error(const char *what, GError **error, const char *text)
+{
+    g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED, "%s: %s", what,
+                text);
+    return false;
+}
+
+/* Brackets inside strings do not count. */
+static unsigned json_depth(const char *text)
+{
+    unsigned depth = 0, max = 0;
+    bool quoted = false;
+
+    for (; *text; text++) {
+        if (quoted) {
+            if (*text == '\\' && text[1]) {
+                text++;
+            } else if (*text == '"') {
+                quoted = false;
+            }
+        } else if (*text == '"') {
+            quoted = true;
+        } else if (*text == '{' || *text == '[') {
+            max = MAX(max, ++depth);
+        } else if ((*text == '}' || *text == ']') && depth > 0) {
+            depth--;
+        }
+    }
+    return max;
+}
+
+static bool json_check_node(JsonNode *node, const char *what, unsigned *keys,
+                            GError **error);
+
+static bool json_check_object(JsonObject *object, const char *what,
+                              unsigned *keys, GError **error)
+{
+    g_autoptr(GList) names = json_object_get_members(object);
+
+    for (GList *l = names; l; l = l->next) {
+        const char *name = l->data;
+
+        if (*name == '\0' || strchr(name, '.') ||
+            strlen(name) > OPTIONS_MAX_NAME) {
+            g_autofree char *shown = options_printable(name);
+
+            g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED,
+                        "%s: '%s' is not a valid option name in JSON%s", what,
+                        shown,
+                        strchr(name, '.') ? "; nest objects instead of dots"
+                                          : "");
+            return false;
+        }
+        if (++*keys > OPTIONS_MAX_KEYS) {
+            g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED,
+                        "%s: more than %d options", what, OPTIONS_MAX_KEYS);
+            return false;
+        }
+        if (!json_check_node(json_object_get_member(object, name), what, keys,
+                             error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Depth was bounded by json_depth(). */
+static bool json_check_node(JsonNode *node, const char *what, unsigned *keys,
+                            GError **error)
+{
+    JsonArray *array;
+
+    if (JSON_NODE_HOLDS_OBJECT(node)) {
+        return json_check_object(json_node_get_object(node), what, keys,
+                                 error);
+    }
+    if (!JSON_NODE_HOLDS_ARRAY(node)) {
+        return true;
+    }
+    array = json_node_get_array(node);
+    for (unsigned i = 0; i < json_array_get_length(array); i++) {
+        if (++*keys > OPTIONS_MAX_KEYS) {
+            return json_error(what, error, "a list is too long");
+        }
+        if (!json_check_node(json_array_get_element(array, i), what, keys,
+                             error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+JsonObject *options_read_json(const char *text, const char *what,
+                              GError **error)
+{
+    g_autoptr(JsonParser) parser = json_parser_new();
+    g_autoptr(GError) cause = NULL;
+    g_autofree char *line = NULL;
+    unsigned keys = 0;
+    JsonNode *root;
+
+    if (!g_utf8_validate(text, -1, NULL)) {
+        json_error(what, error, "the JSON text is not valid UTF-8");
+        return NULL;
+    }
+    if (json_depth(text) > OPTIONS_MAX_DEPTH) {
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED,
+                    "%s: JSON nests deeper than %d", what, OPTIONS_MAX_DEPTH);
+        return NULL;
+    }
+    if (!json_parser_load_from_data(parser, text, -1, &cause)) {
+        line = g_strdelimit(g_strdup(cause->message), "\n\r", ' ');
+        json_error(what, error, line);
+        return NULL;
+    }
+    root = json_parser_get_root(parser);
+    if (!root || !JSON_NODE_HOLDS_OBJECT(root)) {
+        json_error(what, error, "the JSON text is not one object");
+        return NULL;
+    }
+    if (!json_check_object(json_node_get_object(root), what, &keys, error)) {
+        return NULL;
+    }
+    return json_node_dup_object(root);
+}

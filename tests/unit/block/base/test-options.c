@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Options: good and bad text in both forms, typed takers, what is left over.
+ * Error texts are compared in full: they are what an administrator sees.
+ */
+#include "block/options.h"
+
+#include <string.h>
+
+static Options *parse(const char *text)
+{
+    g_autoptr(GError) error = NULL;
+    Options *opts = options_parse(text, "--blockdev", "driver", &error);
+
+    g_assert_no_error(error);
+    g_assert_nonnull(opts);
+    return opts;
+}
+
+static void expect_str(Options *opts, const char *key, const char *value)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *got = NULL;
+
+    g_assert_true(options_take_str(opts, key, &got, &error));
+    g_assert_no_error(error);
+    g_assert_cmpstr(got, ==, value);
+}
+
+static void expect_end(Options *opts)
+{
+    g_autoptr(GError) error = NULL;
+
+    g_assert_true(options_finish(opts, &error));
+    g_assert_no_error(error);
+    options_free(opts);
+}
+
+static void test_good_text(void)
+{
+    static const struct {
+        const char *text, *key, *value;
+    } cases[] = {
+        { "raw", "driver", "raw" },
+        { "driver=raw", "driver", "raw" },
+        { "raw,", "driver", "raw" },
+        { "a,,b", "driver", "a,b" },
+        { "driver=", "driver", "" },
+        { "filename=x=y", "filename", "x=y" },
+        { "filename=,,", "filename", "," },
+        { "filename=a,,,,b", "filename", "a,,b" },
+        { "x.y.z=1", "x.y.z", "1" },
+        { "a=1,a=2", "a", "2" },
+        { "{\"driver\": \"raw\"}", "driver", "raw" },
+        { "{\"a\": {\"b\": \"c,,d\"}}", "a.b", "c,,d" },
+        { "{\"a\": \"\\u00e9\"}", "a", "\xc3\xa9" },
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        Options *opts = parse(cases[i].text);
+
+        expect_str(opts, cases[i].key, cases[i].value);
+        expect_end(opts);
+    }
+    expect_end(parse(""));
+    expect_end(parse("{}"));
+}
+
+static void test_bad_text(void)
+{
+    static const struct {
+        const char *text, *message;
+    } cases[] = {
+        { "raw,raw", "--blockdev: expected '=' after 'raw'" },
+        { ",", "--blockdev: expected '=' after ''" },
+        { "=x", "--blockdev: '' is not a valid option name" },
+        { "a..b=x", "--blockdev: 'a..b' is not a valid option name" },
+        { ".a=x", "--blockdev: '.a' is not a valid option name" },
+        { "a.=x", "--blockdev: 'a.' is not a valid option name" },
+        { "0=x", "--blockdev: '0' is not a valid option name" },
+        { "a b=x", "--blockdev: 'a b' is not a valid option name" },
+        { "a\nb=x", "--blockdev: 'a?b' is not a valid option name" },
+        { "a=\xff", "--blockdev: option 'a' is not valid UTF-8" },
+        { "a=1,a.b=2",
+          "--blockdev: option 'a' has both a value and parts 'a.*'" },
+        { "a.b=2,a=1",
+          "--blockdev: option 'a' has both a value and parts 'a.*'" },
+        { "a.0=x,a.2=y", "--blockdev: the list 'a' needs the elements 'a.0' "
+                         "to 'a.1' and nothing else" },
+        { "a.0=x,a.b=y", "--blockdev: the list 'a' needs the elements 'a.0' "
+                         "to 'a.1' and nothing else" },
+        { "a.99999=x", "--blockdev: 'a.99999' is not a valid option name" },
+        { "a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p.q=1",
+          "--blockdev: option 'a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p.q' nests "
+          "deeper than 16" },
+        { "{\"a.b\": 1}", "--blockdev: 'a.b' is not a valid option name in "
+                          "JSON; nest objects instead of dots" },
+        { "{\"\": 1}", "--blockdev: '' is not a valid option name in JSON" },
+        { "{\"a\":[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]}",
+          "--blockdev: JSON nests deeper than 16" },
+        { "{\"a\": \"\xff\"}",
+          "--blockdev: the JSON text is not valid UTF-8" },
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GError) error = NULL;
+
+        g_assert_null(options_parse(cases[i].text, "--blockdev", "driver",
+                                    &error));
+        g_assert_error(error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED);
+        g_assert_cmpstr(error->message, ==, cases[i].message);
+    }
+}
+
+/* What json-glib says differs between versions: only that it is one line. */
+static void test_bad_json(void)
+{
+    static const char *const texts[] = {
+        "{", "{\"a\"}", "{\"a\":}", "{\"a\":1", "{]", "{\"a\":\n\n!}",
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(texts); i++) {
+        g_autoptr(GError) error = NULL;
+
+        g_assert_null(options_parse(texts[i], "--export", NULL, &error));
+        g_assert_nonnull(error);
+        g_assert_true(g_str_has_prefix(error->message, "--export: "));
+        g_assert_null(strchr(error->message, '\n'));
+    }
+}
+
+static void test_bounds(void)
+{
+    g_autofree char *word = g_strnfill(70000, 'x');
+    g_autofree char *name = g_strnfill(128, 'n');
+    g_autofree char *pair = g_strdup_printf("%s=1", name);
+    GString *keys = g_string_new("k=0");
+    GString *list = g_string_new("{\"a\":[0");
+    g_autoptr(GError) error = NULL;
+
+    g_assert_null(options_parse(word, "--blockdev", "driver", &error));
+    g_assert_cmpstr(error->message, ==, "--blockdev: longer than 65536 bytes");
+    g_clear_error(&error);
+    g_assert_null(options_parse(pair, "--blockdev", NULL, &error));
+    g_clear_error(&error);
+    for (unsigned i = 0; i < 1024; i++) {
+        g_string_append_printf(keys, ",k%u=1", i);
+        g_string_append(list, ",0");
+    }
+    g_string_append(list, "]}");
+    g_assert_null(options_parse(keys->str, "--blockdev", NULL, &error));
+    g_assert_cmpstr(error->message, ==, "--blockdev: more than 1024 options");
+    g_clear_error(&error);
+    g_assert_null(options_parse(list->str, "--blockdev", NULL, &error));
+    g_assert_cmpstr(error->message, ==, "--blockdev: a list is too long");
+    g_string_free(keys, TRUE);
+    g_string_free(list, TRUE);
+}
+
+static void test_bool(void)
+{
+    static const struct {
+        const char *text;
+        bool value;
+    } good[] = {
+        { "x=on", true },   { "x=yes", true },          { "x=true", true },
+        { "x=off", false }, { "x=no", false },          { "x=false", false },
+        { "x=y", true },    { "x=n", false },
+        { "{\"x\":true}", true }, { "{\"x\":false}", false },
+        { "{\"x\":\"on\"}", true },
+    };
+    static const struct {
+        const char *text, *shown;
+    } bad[] = {
+        { "x=maybe", "'maybe'" }, { "x=", "''" },        { "x=ON", "'ON'" },
+        { "x.y=on", "an object" }, { "x.0=on", "a list" },
+        { "{\"x\":1}", "'1'" },   { "{\"x\":null}", "null" },
+        { "x=a\nb", "'a?b'" },
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(good); i++) {
+        Options *opts = parse(good[i].text);
+        bool value = !good[i].value;
+
+        g_assert_true(options_take_bool(opts, "x", &value, NULL));
+        g_assert_true(value == good[i].value);
+        expect_end(opts);
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autoptr(Options) opts = parse(bad[i].text);
+        g_autoptr(GError) error = NULL;
+        g_autofree char *text = g_strdup_printf(
+            "blockdev 'f0': option 'x' needs 'on' or 'off', not %s",
+            bad[i].shown);
+        bool value = true;
+
+        options_set_what(opts, "blockdev 'f0'");
+        g_assert_false(options_take_bool(opts, "x", &value, &error));
+        g_assert_cmpstr(error->message, ==, text);
+        g_assert_true(value);
+    }
+}
+
+static void test_size(void)
+{
+    static const struct {
+        const char *text;
+        int64_t value;
+    } good[] = {
+        { "x=0", 0 },
+        { "x=1", 1 },
+        { "x=512b", 512 },
+        { "x=1k", 1024 },
+        { "x=1K", 1024 },
+        { "x=1M", 1 << 20 },
+        { "x=1G", 1 << 30 },
+        { "x=1T", 1LL << 40 },
+        { "x=2P", 2LL << 50 },
+        { "x=7E", 7LL << 60 },
+        { "x=1.5G", 3LL << 29 },
+        { "x=0.5k", 512 },
+        { "x=0x1000", 4096 },
+        { "x=9223372036854775807", INT64_MAX },
+        { "x=7.99999999999999999999E", INT64_MAX - 92 },
+        { "{\"x\":4096}", 4096 },
+        { "{\"x\":\"4k\"}", 4096 },
+    };
+    static const char *const bad[] = {
+        "x=",      "x=k",    "x=-1",   "x=+1",   "x= 1",    "x=1 ",
+        "x=1kk",   "x=1kB",  "x=1.5",  "x=1.5b", "x=1.",    "x=.5k",
+        "x=8E",    "x=9223372036854775808", "x=99999999999999999999999",
+        "x=0x",    "x=0x1k", "x=1e3",  "x=0x8000000000000000",
+        "{\"x\":-1}", "{\"x\":1.5}", "{\"x\":true}", "x.y=1",
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(good); i++) {
+        Options *opts = parse(good[i].text);
+        g_autoptr(GError) error = NULL;
+        int64_t value = -1;
+
+        g_assert_true(options_take_size(opts, "x", &value, &error));
+        if (value > INT64_MAX - 200) {
+            g_assert_cmpint(good[i].value, >, INT64_MAX - 200);
+        } else {
+            g_assert_cmpint(value, ==, good[i].value);
+        }
+        expect_end(opts);
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autoptr(Options) opts = parse(bad[i]);
+        g_autoptr(GError) error = NULL;
+        int64_t value = 77;
+
+        g_assert_false(options_take_size(opts, "x", &value, &error));
+        g_assert_nonnull(error);
+        g_assert_cmpint(value, ==, 77);
+    }
+}
+
+static void test_uint(void)
+{
+    static const char *const bad[] = {
+        "x=101", "x=-1", "x=", "x=1k", "x= 1", "x=0x65", "x=abc",
+        "x=99999999999999999999", "{\"x\":-1}", "{\"x\":101}", "{\"x\":\"a\"}",
+    };
+    Options *opts = parse("x=100,y=0x10,z=0");
+    uint64_t value = 7;
+
+    g_assert_true(options_take_uint(opts, "absent", 100, &value, NULL));
+    g_assert_cmpuint(value, ==, 7);
+    g_assert_true(options_take_uint(opts, "x", 100, &value, NULL));
+    g_assert_cmpuint(value, ==, 100);
+    g_assert_true(options_take_uint(opts, "y", 100, &value, NULL));
+    g_assert_cmpuint(value, ==, 16);
+    g_assert_true(options_take_uint(opts, "z", 100, &value, NULL));
+    g_assert_cmpuint(value, ==, 0);
+    expect_end(opts);
+    for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autoptr(Options) o = parse(bad[i]);
+        g_autoptr(GError) error = NULL;
+
+        value = 7;
+        g_assert_false(options_take_uint(o, "x", 100, &value, &error));
+        g_assert_nonnull(strstr(error->message,
+                                "option 'x' needs a number from 0 to 100, "
+                                "not "));
+        g_assert_cmpuint(value, ==, 7);
+    }
+}
+
+static void test_enum(void)
+{
+    static const char *const names[] = { "off", "on", "unmap", NULL };
+    g_autoptr(Options) opts = parse("a=unmap,b=auto");
+    g_autoptr(GError) error = NULL;
+    int value = 0;
+
+    g_assert_true(options_take_enum(opts, "a", names, &value, &error));
+    g_assert_cmpint(value, ==, 2);
+    g_assert_false(options_take_enum(opts, "b", names, &value, &error));
+    g_assert_cmpstr(error->message, ==,
+                    "--blockdev: option 'b' needs 'off', 'on' or 'unmap', "
+                    "not 'auto'");
+}
+
+static void test_strv(void)
+{
+    static const struct {
+        const char *text;
+        const char *joined; /* NULL: refused */
+    } cases[] = {
+        { "x=t0", "t0" },
+        { "x.0=t0,x.1=t1", "t0 t1" },
+        { "x.1=t1,x.0=t0", "t0 t1" },
+        { "{\"x\":[\"a\",\"b\",\"c\"]}", "a b c" },
+        { "{\"x\":[]}", "" },
+        { "{\"x\":[1]}", NULL },
+        { "{\"x\":1}", NULL },
+        { "x.y=1", NULL },
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(Options) opts = parse(cases[i].text);
+        g_auto(GStrv) list = NULL;
+        g_autofree char *joined = NULL;
+        bool ok = options_take_strv(opts, "x", &list, NULL);
+
+        g_assert_true(ok == (cases[i].joined != NULL));
+        if (ok) {
+            joined = g_strjoinv(" ", list);
+            g_assert_cmpstr(joined, ==, cases[i].joined);
+        }
+    }
+}
+
+static void test_child(void)
+{
+    Options *opts = parse("raw,file.driver=file,file.cache.direct=huh,f=name");
+    g_autoptr(GError) error = NULL;
+    Options *child;
+    bool direct = false;
+
+    options_set_what(opts, "blockdev 'r0'");
+    g_assert_true(options_has(opts, "file.cache.direct"));
+    g_assert_true(options_take_child(opts, "file", &child, &error));
+    g_assert_false(options_has(opts, "file"));
+    expect_str(child, "driver", "file");
+    g_assert_false(options_take_bool(child, "cache.direct", &direct, &error));
+    g_assert_cmpstr(error->message, ==,
+                    "blockdev 'r0': option 'file.cache.direct' needs 'on' or "
+                    "'off', not 'huh'");
+    expect_end(child);
+    g_assert_true(options_take_child(opts, "f", &child, NULL));
+    g_assert_null(child);
+    expect_str(opts, "f", "name");
+    g_assert_true(options_take_child(opts, "none", &child, NULL));
+    g_assert_null(child);
+    expect_str(opts, "driver", "raw");
+    expect_end(opts);
+}
+
+static void test_unknown(void)
+{
+    static const struct {
+        const char *text, *name;
+    } cases[] = {
+        { "fo.o=1", "fo.o" },
+        { "driver=raw,cache.direct=on,cache.wrong=1", "cache.wrong" },
+        { "cache=writeback", "cache" },
+        { "l.0.a=1", "l" },
+        { "{\"x\":{\"y\":{}}}", "x.y" },
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(Options) opts = parse(cases[i].text);
+        g_autoptr(GError) error = NULL;
+        g_autofree char *driver = NULL;
+        g_autofree char *text = g_strdup_printf(
+            "blockdev 'f0': unknown option '%s'", cases[i].name);
+        bool direct;
+
+        options_set_what(opts, "blockdev 'f0'");
+        g_assert_true(options_take_str(opts, "driver", &driver, NULL));
+        g_assert_true(options_take_bool(opts, "cache.direct", &direct, NULL));
+        g_assert_false(options_finish(opts, &error));
+        g_assert_error(error, G_OPTION_ERROR, G_OPTION_ERROR_UNKNOWN_OPTION);
+        g_assert_cmpstr(error->message, ==, text);
+    }
+}
+
+/* An object that holds nothing says nothing. */
+static void test_empty_object(void)
+{
+    Options *opts = parse("{\"cache\":{}}");
+    bool direct = true;
+
+    g_assert_true(options_take_bool(opts, "cache.direct", &direct, NULL));
+    g_assert_true(direct);
+    expect_end(opts);
+}
+
+static void test_need(void)
+{
+    g_autoptr(Options) opts = parse("x.y=1");
+    g_autoptr(GError) error = NULL;
+    g_autofree char *value = NULL;
+
+    g_assert_false(options_need_str(opts, "driver", &value, &error));
+    g_assert_cmpstr(error->message, ==,
+                    "--blockdev: option 'driver' is missing");
+    g_clear_error(&error);
+    g_assert_false(options_need_str(opts, "x", &value, &error));
+    g_assert_cmpstr(error->message, ==,
+                    "--blockdev: option 'x' needs a string, not an object");
+}
+
+static void test_set(void)
+{
+    Options *opts = parse("a=1,b=x");
+
+    options_set_str(opts, "a", "2");
+    options_set_str(opts, "b.c.d", "3");
+    options_set_str(opts, "b.c.e", "4");
+    expect_str(opts, "a", "2");
+    expect_str(opts, "b.c.d", "3");
+    expect_str(opts, "b.c.e", "4");
+    expect_end(opts);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/options/good-text", test_good_text);
+    g_test_add_func("/options/bad-text", test_bad_text);
+    g_test_add_func("/options/bad-json", test_bad_json);
+    g_test_add_func("/options/bounds", test_bounds);
+    g_test_add_func("/options/bool", test_bool);
+    g_test_add_func("/options/size", test_size);
+    g_test_add_func("/options/uint", test_uint);
+    g_test_add_func("/options/enum", test_enum);
+    g_test_add_func("/options/strv", test_strv);
+    g_test_add_func("/options/child", test_child);
+    g_test_add_func("/options/unknown", test_unknown);
+    g_test_add_func("/options/empty-object", test_empty_object);
+    g_test_add_func("/options/need", test_need);
+    g_test_add_func("/options/set", test_set);
+    return g_test_run();
+}

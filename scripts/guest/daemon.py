@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Starts and stops the storage daemon that a guest's disks come from.
+
+Used by the demonstration and the functional tests. The command line is the one
+vblk-storage-daemon shares with qemu-storage-daemon, so that either can be run:
+VBLK_DAEMON names another program than the one in the build directory.
+"""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import time
+
+START_LIMIT = 20
+STOP_LIMIT = 20
+
+
+class DaemonError(Exception):
+    """The daemon did not start, did not stop or ended with an error."""
+
+
+def find_daemon(build_dir):
+    """The program to test, or None when it has not been built."""
+    named = os.environ.get("VBLK_DAEMON")
+    path = named or f"{build_dir}/tools/storage-daemon/vblk-storage-daemon"
+    return path if os.access(path, os.X_OK) else None
+
+
+def is_vblk(program):
+    """False for another server, of which less may be expected."""
+    return os.path.basename(program).startswith("vblk")
+
+
+@dataclasses.dataclass
+class Export:
+    """One disk: an image and how it is served."""
+    name: str
+    image: str
+    engine: str = "threads"
+    queues: int = 1
+    direct: bool = True
+    writable: bool = True
+    iothreads: int = 0
+    blockdev: dict = dataclasses.field(default_factory=dict)
+    export: dict = dataclasses.field(default_factory=dict)
+
+    def blockdev_option(self):
+        """--blockdev of the image."""
+        return json.dumps({
+            "driver": "file", "node-name": f"node-{self.name}",
+            "filename": self.image, "aio": self.engine,
+            "cache": {"direct": self.direct}, "discard": "unmap",
+            "read-only": not self.writable, **self.blockdev})
+
+    def export_option(self, socket):
+        """--export of the node on a socket."""
+        option = {
+            "type": "vhost-user-blk", "id": self.name,
+            "node-name": f"node-{self.name}", "writable": self.writable,
+            "addr": {"type": "unix", "path": socket},
+            "num-queues": self.queues, **self.export}
+        threads = [f"{self.name}-t{i}" for i in range(self.iothreads)]
+        if threads:
+            option["iothread"] = threads[0] if len(threads) == 1 else threads
+        return json.dumps(option)
+
+
+class Daemon:
+    """A running server; use it with `with`, or call stop()."""
+
+    def __init__(self, program, exports, run_dir):
+        self.program = program
+        self.exports = exports
+        self.sockets = [f"{run_dir}/{e.name}.sock" for e in exports]
+        self.pidfile = f"{run_dir}/daemon.pid"
+        self.log = f"{run_dir}/daemon.log"
+        self.process = None
+
+    def command(self):
+        """The whole command line."""
+        words = [self.program, "--pidfile", self.pidfile]
+        for export, socket in zip(self.exports, self.sockets):
+            for i in range(export.iothreads):
+                words += ["--object", f"iothread,id={export.name}-t{i}"]
+            words += ["--blockdev", export.blockdev_option(),
+                      "--export", export.export_option(socket)]
+        return words + (["--stats"] if self.has_stats() else [])
+
+    def has_stats(self):
+        """Whether the program counts; asked of its own help."""
+        text = subprocess.run([self.program, "--help"], check=False, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        return "--stats" in text.stdout
+
+    def start(self):
+        """Returns when the daemon serves, which is when its pid file exists."""
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=log)
+        limit = time.monotonic() + START_LIMIT
+        while not os.path.exists(self.pidfile):
+            if self.process.poll() is not None:
+                raise DaemonError(f"{self.program} ended with status "
+                                  f"{self.process.returncode}: {self.tail()}")
+            if time.monotonic() > limit:
+                self.kill()
+                raise DaemonError(f"{self.program} does not serve after "
+                                  f"{START_LIMIT} s: {self.tail()}")
+            time.sleep(0.02)
+        return self
+
+    def stop(self):
+        """SIGTERM, which must end in exit status 0; returns the statistics."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            status = self.process.wait(STOP_LIMIT)
+        except subprocess.TimeoutExpired as err:
+            self.kill()
+            raise DaemonError(f"{self.program} still runs {STOP_LIMIT} s after "
+                              f"SIGTERM: {self.tail()}") from err
+        if status != 0:
+            raise DaemonError(f"{self.program} ended with status {status}: "
+                              f"{self.tail()}")
+        return self.stats()
+
+    def kill(self):
+        """Ends the daemon at once, if it still runs."""
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def alive(self):
+        """True while the daemon runs."""
+        return self.process is not None and self.process.poll() is None
+
+    def stats(self):
+        """{export: {figure: number}} of the "stats:" lines in the log."""
+        figures = {}
+        for line in self.log_text().splitlines():
+            if not line.startswith("stats: "):
+                continue
+            words = dict(w.split("=", 1) for w in line.split()[1:] if "=" in w)
+            name = words.pop("export", "")
+            figures.setdefault(name, {}).update(
+                {k: int(v) for k, v in words.items() if v.isdigit()})
+        return figures
+
+    def log_text(self):
+        """All the daemon said so far."""
+        with open(self.log, encoding="utf-8", errors="replace") as f:
+            return f.read()
+
+    def tail(self):
+        """The end of what it said, for an error message."""
+        return self.log_text().strip()[-1500:] or "(it said nothing)"
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        self.kill()

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # shellcheck shell=sh
 # A file system on the disk: made, filled, unmounted, checked, mounted again.
-# Run by /init in the guest; the host runs e2fsck on the image afterwards.
+# Run by /init in the guest, on the second disk if there is one; the host runs
+# e2fsck on the image afterwards.
 . "$GUEST_LIB"
+
+[ ! -b /dev/vdb ] || disk=/dev/vdb
 
 # Files of many sizes, some of them synced, some removed, some renamed.
 fill() {

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import time
 
 START_LIMIT = 20
@@ -31,6 +32,23 @@ def find_daemon(build_dir):
 def is_vblk(program):
     """False for another server, of which less may be expected."""
     return os.path.basename(program).startswith("vblk")
+
+
+def supports_direct_io(folder):
+    """Whether files in @folder can be opened with O_DIRECT."""
+    with tempfile.NamedTemporaryFile(dir=folder) as f:
+        try:
+            os.close(os.open(f.name, os.O_RDONLY | os.O_DIRECT))
+        except OSError:
+            return False
+    return True
+
+
+def image_folder(build_dir):
+    """Where images can lie; None when no file system here can do direct I/O."""
+    own = f"{build_dir}/guest"
+    os.makedirs(own, exist_ok=True)
+    return next((f for f in (own, "/var/tmp") if supports_direct_io(f)), None)
 
 
 @dataclasses.dataclass

@@ -64,9 +64,12 @@ class Result:
         return self.done and not self.failed
 
     def tail(self, lines=25):
-        """The end of the console, for an error message."""
+        """What matters of the console: up to the first failure, or its end."""
         with open(self.console, encoding="utf-8", errors="replace") as f:
-            return "".join(f.readlines()[-lines:])
+            text = f.readlines()
+        first = next((i + 1 for i, line in enumerate(text)
+                      if "VBLK-GUEST: FAIL" in line), len(text))
+        return "".join(text[max(0, first - lines):first])
 
     def take(self, kind, text):
         """Notes one report of the guest."""

@@ -27,16 +27,6 @@ class Skip(Exception):
     """The test cannot be run here; the text says why."""
 
 
-def supports_direct_io(folder):
-    """Whether files in @folder can be opened with O_DIRECT."""
-    with tempfile.NamedTemporaryFile(dir=folder) as f:
-        try:
-            os.close(os.open(f.name, os.O_RDONLY | os.O_DIRECT))
-        except OSError:
-            return False
-    return True
-
-
 class Bench:
     """One test's surroundings: directories, programs and the count of checks."""
 
@@ -51,8 +41,10 @@ class Bench:
             raise Skip("vblk-guest-io has not been built: no static C library")
         self.is_vblk = daemon.is_vblk(self.program)
         self.count = self.failures = 0
-        os.makedirs(f"{self.build_dir}/guest", exist_ok=True)
-        self.images = tempfile.mkdtemp(dir=self.image_folder(), prefix="images-")
+        folder = daemon.image_folder(self.build_dir)
+        if not folder:
+            raise Skip("neither the build directory nor /var/tmp can do direct I/O")
+        self.images = tempfile.mkdtemp(dir=folder, prefix="images-")
         # Not below the build directory: a socket's path has at most 107 bytes.
         self.run_dir = tempfile.mkdtemp(prefix="vblk-")
         try:
@@ -62,13 +54,6 @@ class Bench:
             raise Skip(str(err)) from err
         self.note(f"daemon {self.program}, kernel {self.machine.release}, "
                   f"accelerator {self.machine.accel}")
-
-    def image_folder(self):
-        """A folder whose file system can do direct I/O."""
-        for folder in (f"{self.build_dir}/guest", "/var/tmp"):
-            if supports_direct_io(folder):
-                return folder
-        raise Skip("neither the build directory nor /var/tmp can do direct I/O")
 
     def note(self, text):
         """A diagnostic, each line a TAP comment."""

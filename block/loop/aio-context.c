@@ -3,7 +3,7 @@
  * The AioContext and its round: wait, bottom halves, descriptors, timers.
  *
  * Called by whoever owns the thread (iothread.c, a program's main loop);
- * calls the stages in fd-epoll.c, bottom-half.c and timer.c. The
+ * calls the stages in aio-poll.c, fd-epoll.c, bottom-half.c and timer.c. The
  * rule to know: everything here belongs to the home thread, except for
  * wake_state, which the section "Waking" explains.
  *
@@ -93,6 +93,7 @@ void aio_context_discard(AioContext *ctx)
     g_assert(aio_timers_empty(ctx));
 
     aio_fds_cleanup(ctx);
+    g_free(ctx->polled.handlers);
     g_aligned_free(ctx);
 }
 
@@ -203,26 +204,88 @@ int64_t aio_context_now_ns(AioContext *ctx)
     return ctx->now_ns;
 }
 
-static int64_t sleep_timeout_ns(AioContext *ctx)
+static void set_now(AioContext *ctx, int64_t now_ns)
 {
-    int64_t deadline_ns = aio_timers_deadline(ctx);
-
-    if (deadline_ns == AIO_NO_DEADLINE) {
-        return -1;
-    }
-    return MAX(deadline_ns - aio_clock_ns(), 0);
+    ctx->now_ns = now_ns;
+    ctx->now_valid = true;
 }
 
-static void wait_for_work(AioContext *ctx, bool may_block)
+/* Reads the clock only when a timer or polling has use for it. */
+static void wait_init(AioContext *ctx, AioWait *wait, bool may_block)
 {
-    int64_t timeout_ns = may_block ? sleep_timeout_ns(ctx) : 0;
+    *wait = (AioWait){
+        .block = may_block && !aio_is_notified(ctx),
+        .deadline_ns = aio_timers_deadline(ctx),
+    };
+    if (!wait->block) {
+        return;
+    }
+    if (wait->deadline_ns != AIO_NO_DEADLINE || ctx->polled.count > 0) {
+        wait->start_ns = wait->now_ns = aio_clock_ns();
+    }
+    if (wait->deadline_ns <= wait->now_ns) {
+        wait->block = false;
+    }
+}
 
-    if (timeout_ns == 0 || !announce_sleep(ctx)) {
+static int64_t sleep_timeout_ns(const AioWait *wait)
+{
+    if (wait->deadline_ns == AIO_NO_DEADLINE) {
+        return -1;
+    }
+    return MAX(wait->deadline_ns - wait->now_ns, 0);
+}
+
+static void sleep_in_kernel(AioContext *ctx, AioWait *wait)
+{
+    if (!announce_sleep(ctx)) {
         aio_fds_wait(ctx, 0);
         return;
     }
+    ctx->now_valid = false;
     aio_stat_inc(&ctx->stats.sleeps);
-    aio_fds_wait(ctx, timeout_ns);
+    aio_fds_wait(ctx, sleep_timeout_ns(wait));
+    if (ctx->polled.count > 0) {
+        wait->now_ns = aio_clock_ns();
+        aio_polled_adapt(ctx, wait->now_ns - wait->start_ns);
+        set_now(ctx, wait->now_ns);
+    }
+}
+
+/*
+ * While polling goes on, a round that has work need not ask the kernel: not
+ * at all when every handler is polled, only now and then when some are not.
+ */
+static bool may_skip_kernel(AioContext *ctx)
+{
+    if (ctx->polled.n_begun == 0) {
+        return false;
+    }
+    if (ctx->polled.n_begun == ctx->n_handlers) {
+        return true;
+    }
+    return ctx->skipped_waits++ < AIO_MAX_SKIPPED_WAITS;
+}
+
+static bool wait_for_work(AioContext *ctx, bool may_block)
+{
+    AioWait wait;
+    bool progress;
+
+    ctx->n_events = ctx->next_event = 0;
+    wait_init(ctx, &wait, may_block);
+    progress = aio_polled_run(ctx, &wait);
+    if (may_block && (progress || aio_is_notified(ctx)) &&
+        may_skip_kernel(ctx)) {
+        return progress;
+    }
+    ctx->skipped_waits = 0;
+    if (wait.block) {
+        sleep_in_kernel(ctx, &wait);
+    } else {
+        aio_fds_wait(ctx, 0);
+    }
+    return progress;
 }
 
 bool aio_poll(AioContext *ctx, bool may_block)
@@ -235,9 +298,9 @@ bool aio_poll(AioContext *ctx, bool may_block)
     ctx->now_valid = false;
     aio_stat_inc(&ctx->stats.rounds);
 
-    wait_for_work(ctx, may_block);
+    progress = wait_for_work(ctx, may_block);
     stay_awake(ctx);
-    progress = aio_bh_dispatch(ctx);
+    progress |= aio_bh_dispatch(ctx);
     progress |= aio_fds_dispatch(ctx);
     progress |= aio_timers_dispatch(ctx);
 

@@ -15,7 +15,20 @@
 
 #define AIO_NO_DEADLINE    INT64_MAX
 #define AIO_POLL_MAX_NS    32768 /* default of AioParams.poll_max_ns */
+#define AIO_POLL_START_NS  4096  /* first busy poll after none */
+#define AIO_NOT_POLLED     UINT32_MAX
 #define AIO_CACHE_LINE     64
+
+/*
+ * Rounds that found work by polling may skip looking at the descriptors of
+ * handlers that are not polled, but only this many in a row.
+ */
+#define AIO_MAX_SKIPPED_WAITS 7
+
+/* Stretches of polling without work after which a handler is not polled any
+ * more until its descriptor fires, and how often that is looked at. */
+#define AIO_POLL_IDLE_STRETCHES 256
+#define AIO_POLL_IDLE_CHECK     64
 
 /* See "Waking" in aio-context.c. */
 typedef enum AioWakeState {
@@ -29,7 +42,30 @@ struct AioHandler {
     const AioHandlerOps *ops;
     void *opaque;
     int fd;
+    uint32_t poll_index; /* place in AioPolled.handlers, or AIO_NOT_POLLED */
+    bool poll_begun;     /* poll_begin() was called, poll_end() not yet */
+    uint64_t last_hit;   /* number of the stretch that last found work here */
 };
+
+/* The handlers that are polled, and for how long. */
+typedef struct AioPolled {
+    AioHandler **handlers; /* NULL where one was removed during a pass */
+    unsigned count;        /* entries in use, NULL ones included */
+    unsigned capacity;
+    unsigned n_begun;      /* handlers with poll_begun set */
+    bool in_pass;          /* handlers[] must not be compacted now */
+    bool has_holes;        /* some entries are NULL */
+    uint64_t stretch;      /* number of the latest stretch of polling */
+    int64_t budget_ns;     /* how long the next one may last; 0: no polling */
+} AioPolled;
+
+/* One wait for work, decided stage by stage. */
+typedef struct AioWait {
+    bool block;          /* nothing to do so far: sleep */
+    int64_t start_ns;    /* when the wait began; valid if block was set */
+    int64_t now_ns;      /* latest reading of the clock */
+    int64_t deadline_ns; /* of the first timer, or AIO_NO_DEADLINE */
+} AioWait;
 
 typedef struct AioSlotEntry {
     void *object;
@@ -58,7 +94,10 @@ struct AioContext {
     int next_event;             /* first one not dispatched yet */
     unsigned max_events;
     unsigned n_handlers;
+    unsigned skipped_waits;     /* in a row */
     bool coarse_timeout;        /* no epoll_pwait2(): milliseconds only */
+
+    AioPolled polled;
 
     AioTimer timers; /* head of a ring, by deadline */
     AioTimer firing; /* head of a ring: due in this round */
@@ -83,6 +122,21 @@ static inline bool aio_is_notified(const AioContext *ctx)
 
 /* Frees a context that has no home, or whose home is done with it. */
 void aio_context_discard(AioContext *ctx);
+
+/* --- aio-poll.c --- */
+
+void aio_polled_add(AioHandler *handler);    /* also when already there */
+void aio_polled_remove(AioHandler *handler); /* ends its polling */
+
+/*
+ * Looks for work in memory, for as long as it pays when @wait blocks. Clears
+ * wait->block when there is reason not to sleep. Returns whether work was
+ * done.
+ */
+bool aio_polled_run(AioContext *ctx, AioWait *wait);
+
+/* Learns from a wait of @block_ns that ended in the kernel. */
+void aio_polled_adapt(AioContext *ctx, int64_t block_ns);
 
 /* --- fd-epoll.c --- */
 

@@ -89,6 +89,7 @@ AioHandler *aio_handler_add(AioContext *ctx, int fd, const AioHandlerOps *ops,
         .ops = ops,
         .opaque = opaque,
         .fd = fd,
+        .poll_index = AIO_NOT_POLLED,
     };
     event = (struct epoll_event){ .events = EPOLLIN, .data.ptr = handler };
     ret = epoll_ctl(ctx->epoll_fd, EPOLL_CTL_ADD, fd, &event);
@@ -103,6 +104,9 @@ AioHandler *aio_handler_add(AioContext *ctx, int fd, const AioHandlerOps *ops,
         ctx->events = g_renew(struct epoll_event, ctx->events,
                               ctx->max_events);
     }
+    if (ops->poll) {
+        aio_polled_add(handler);
+    }
     return handler;
 }
 
@@ -116,6 +120,7 @@ void aio_handler_remove(AioHandler *handler)
     ctx = handler->ctx;
     assert_home(ctx);
 
+    aio_polled_remove(handler);
     if (epoll_ctl(ctx->epoll_fd, EPOLL_CTL_DEL, handler->fd, NULL) < 0) {
         g_error("descriptor %d was closed while it was watched: %s",
                 handler->fd, g_strerror(errno));
@@ -182,6 +187,9 @@ bool aio_fds_dispatch(AioContext *ctx)
 
         if (!handler) {
             continue;
+        }
+        if (handler->ops->poll) {
+            aio_polled_add(handler);
         }
         handler->ops->ready(handler->opaque); /* handler may be gone */
         progress = true;

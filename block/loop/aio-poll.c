@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Busy polling: looking for work in memory before sleeping in the kernel.
+ *
+ * Called by aio-context.c once per round. The rule to know: a stretch of
+ * polling begins with poll_begin() and goes on over as many rounds as find
+ * work; it ends with poll_end() and one more look, always before the thread
+ * sleeps. In between, descriptors may be silent, so that each round must poll.
+ *
+ * How it works
+ * ------------
+ * A wait of the loop starts with polling for at most budget_ns, then sleeps.
+ * The budget follows what waits turn out to be. With poll-max-ns 32 us, for a
+ * device that answers after 10 us:
+ *
+ *     wait   budget   found       budget afterwards
+ *     10 us   0       sleeping    4 us   work came soon: polling would pay
+ *     10 us   4 us    sleeping    8 us
+ *     10 us   8 us    sleeping   16 us
+ *     10 us  16 us    polling    16 us   right as it is
+ *      1 s   16 us    sleeping    0      nothing comes soon: stop wasting CPU
+ *
+ * A handler that found nothing for AIO_POLL_IDLE_STRETCHES stretches drops out
+ * and comes back when its descriptor fires: with one busy export among many
+ * the cost of a pass depends on the busy one only.
+ */
+#include "aio-private.h"
+
+static void handler_begin(AioPolled *polled, AioHandler *handler)
+{
+    if (handler->poll_begun) {
+        return;
+    }
+    handler->poll_begun = true;
+    polled->n_begun++;
+    if (handler->ops->poll_begin) {
+        handler->ops->poll_begin(handler->opaque);
+    }
+}
+
+static void handler_end(AioPolled *polled, AioHandler *handler)
+{
+    if (!handler->poll_begun) {
+        return;
+    }
+    handler->poll_begun = false;
+    polled->n_begun--;
+    if (handler->ops->poll_end) {
+        handler->ops->poll_end(handler->opaque);
+    }
+}
+
+void aio_polled_add(AioHandler *handler)
+{
+    AioPolled *polled = &handler->ctx->polled;
+
+    if (handler->ctx->params.poll_max_ns < 0) {
+        return;
+    }
+    handler->last_hit = polled->stretch;
+    if (handler->poll_index != AIO_NOT_POLLED) {
+        return;
+    }
+    if (polled->count == polled->capacity) {
+        polled->capacity = MAX(8, polled->capacity * 2);
+        polled->handlers = g_renew(AioHandler *, polled->handlers,
+                                   polled->capacity);
+    }
+    handler->poll_index = polled->count;
+    polled->handlers[polled->count++] = handler;
+}
+
+static void close_holes(AioPolled *polled)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < polled->count; i++) {
+        AioHandler *handler = polled->handlers[i];
+
+        if (handler) {
+            handler->poll_index = count;
+            polled->handlers[count++] = handler;
+        }
+    }
+    polled->count = count;
+    polled->has_holes = false;
+}
+
+static void pass_begin(AioPolled *polled)
+{
+    g_assert(!polled->in_pass);
+    polled->in_pass = true;
+}
+
+static void pass_end(AioPolled *polled)
+{
+    polled->in_pass = false;
+    if (polled->has_holes) {
+        close_holes(polled);
+    }
+}
+
+void aio_polled_remove(AioHandler *handler)
+{
+    AioPolled *polled = &handler->ctx->polled;
+
+    if (handler->poll_index == AIO_NOT_POLLED) {
+        return;
+    }
+    polled->handlers[handler->poll_index] = NULL;
+    handler->poll_index = AIO_NOT_POLLED;
+    polled->has_holes = true;
+    handler_end(polled, handler);
+    if (!polled->in_pass) {
+        close_holes(polled);
+    }
+}
+
+/* Asks each handler once. Callbacks may add and remove any handler. */
+static bool poll_once(AioPolled *polled)
+{
+    bool hit = false;
+
+    pass_begin(polled);
+    for (unsigned i = 0; i < polled->count; i++) {
+        AioHandler *handler = polled->handlers[i];
+
+        if (handler && handler->ops->poll(handler->opaque)) {
+            hit = true;
+            if (polled->handlers[i] == handler) { /* else removed by itself */
+                handler->last_hit = polled->stretch;
+            }
+        }
+    }
+    pass_end(polled);
+    return hit;
+}
+
+/* Calls @change for each polled handler; it may run callbacks. */
+static void for_each(AioPolled *polled,
+                     void (*change)(AioPolled *, AioHandler *))
+{
+    pass_begin(polled);
+    for (unsigned i = 0; i < polled->count; i++) {
+        if (polled->handlers[i]) {
+            change(polled, polled->handlers[i]);
+        }
+    }
+    pass_end(polled);
+}
+
+/* Returns whether the one look after poll_end() found work, so that it stays
+ * for now. */
+static bool drop_one(AioPolled *polled, unsigned i)
+{
+    AioHandler *handler = polled->handlers[i];
+    bool hit;
+
+    handler_end(polled, handler);
+    hit = handler->ops->poll(handler->opaque);
+    if (polled->handlers[i] != handler) {
+        return hit; /* removed by its own callback */
+    }
+    if (hit) {
+        handler->last_hit = polled->stretch;
+    } else {
+        aio_polled_remove(handler);
+    }
+    return hit;
+}
+
+/* Stops polling handlers that have long had nothing. */
+static bool drop_idle(AioPolled *polled)
+{
+    bool hit = false;
+
+    pass_begin(polled);
+    for (unsigned i = 0; i < polled->count; i++) {
+        AioHandler *handler = polled->handlers[i];
+
+        if (handler && polled->stretch - handler->last_hit >=
+                           AIO_POLL_IDLE_STRETCHES) {
+            hit |= drop_one(polled, i);
+        }
+    }
+    pass_end(polled);
+    return hit;
+}
+
+/*
+ * Polls until there is work, of whatever kind, or the budget is used up, or a
+ * timer is due. One reading of the clock per pass over the handlers.
+ */
+static bool poll_busily(AioContext *ctx, AioWait *wait)
+{
+    AioPolled *polled = &ctx->polled;
+    int64_t end_ns = MIN(wait->start_ns + polled->budget_ns,
+                         wait->deadline_ns);
+    bool hit = false, notified;
+
+    polled->stretch++;
+    aio_stat_inc(&ctx->stats.poll_rounds);
+    if (polled->stretch % AIO_POLL_IDLE_CHECK == 0) {
+        hit = drop_idle(polled);
+    }
+    for_each(polled, handler_begin);
+    do {
+        hit |= poll_once(polled);
+        notified = aio_is_notified(ctx); /* bottom halves, too, notify */
+        wait->now_ns = aio_clock_ns();
+    } while (!hit && !notified && wait->now_ns < end_ns);
+
+    if (hit || notified) {
+        aio_stat_inc(&ctx->stats.poll_hits);
+    }
+    if (hit || notified || wait->now_ns >= wait->deadline_ns) {
+        wait->block = false;
+    }
+    return hit;
+}
+
+/* The last stage before sleep: sources signal again, then one more look. */
+static bool stop_polling(AioContext *ctx)
+{
+    AioPolled *polled = &ctx->polled;
+
+    for_each(polled, handler_end);
+    return poll_once(polled);
+}
+
+bool aio_polled_run(AioContext *ctx, AioWait *wait)
+{
+    AioPolled *polled = &ctx->polled;
+    bool progress = false;
+
+    if (!wait->block) {
+        return polled->n_begun > 0 && poll_once(polled);
+    }
+    if (polled->budget_ns > 0 && polled->count > 0) {
+        progress = poll_busily(ctx, wait);
+    }
+    if (wait->block && polled->n_begun > 0) {
+        progress = stop_polling(ctx);
+        wait->block = !progress;
+    }
+    return progress;
+}
+
+void aio_polled_adapt(AioContext *ctx, int64_t block_ns)
+{
+    AioPolled *polled = &ctx->polled;
+    const AioParams *params = &ctx->params;
+
+    if (block_ns <= polled->budget_ns) {
+        return;
+    }
+    if (block_ns > params->poll_max_ns) {
+        polled->budget_ns = params->poll_shrink > 0
+                                ? polled->budget_ns / params->poll_shrink
+                                : 0;
+        return;
+    }
+    if (polled->budget_ns == 0) {
+        polled->budget_ns = AIO_POLL_START_NS;
+    } else {
+        polled->budget_ns *= params->poll_grow;
+    }
+    polled->budget_ns = MIN(polled->budget_ns, params->poll_max_ns);
+}

@@ -17,8 +17,9 @@ typedef struct VirtQueue VirtQueue;
 
 #define VIRTQUEUE_MAX_SIZE 1024 /* descriptors of a ring */
 
-/* At most this many bytes in one buffer chain (2.6: 2^32 together). */
-#define VIRTQUEUE_MAX_IOV  1024
+/* Pieces of one chain after translation: more than there are descriptors when
+ * buffers cross memory regions. */
+#define VIRTQUEUE_MAX_IOV  2048
 
 /* Where the rings are, and how far they have been used. */
 typedef struct VirtQueueConfig {
@@ -60,10 +61,12 @@ void virtqueue_element_clear(VirtQueueElement *elem); /* frees iov */
 VirtQueue *virtqueue_new(const VirtQueueConfig *config, GError **error);
 void virtqueue_free(VirtQueue *vq);
 
-/* Borrowed descriptors; -1: none. kick is read, call is written.
+/* Borrowed descriptors; -1: none. kick is read, call is written, error is
+ * written when the queue breaks.
  * Context: home, or main before the queue is handed over */
 void virtqueue_set_kick_fd(VirtQueue *vq, int fd);
 void virtqueue_set_call_fd(VirtQueue *vq, int fd);
+void virtqueue_set_error_fd(VirtQueue *vq, int fd);
 int virtqueue_kick_fd(const VirtQueue *vq);
 
 unsigned virtqueue_size(const VirtQueue *vq);

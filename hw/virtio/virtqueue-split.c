@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The split ring (virtio 1.2, 2.7): descriptor table, available ring, used
+ * ring.
+ *
+ * Pairing of the atomics, each with the driver's counterpart:
+ *   load avail->idx (acquire)   its store after ring[] and descriptors;
+ *   store used->idx (seq_cst), then load used_event or avail->flags
+ *                               the driver stores the event, then loads
+ *                               used->idx: one of the two sees the other;
+ *   store avail_event or used->flags (seq_cst), then load avail->idx
+ *                               the driver stores avail->idx, then loads the
+ *                               event: likewise.
+ */
+#include "virtqueue-internal.h"
+
+static uint16_t *avail_flags(const VirtQueue *vq)
+{
+    return (uint16_t *)vq->avail;
+}
+
+static uint16_t *avail_idx(const VirtQueue *vq)
+{
+    return (uint16_t *)vq->avail + 1;
+}
+
+static uint16_t *avail_ring(const VirtQueue *vq, uint16_t i)
+{
+    return (uint16_t *)vq->avail + 2 + (i & (vq->size - 1));
+}
+
+static uint16_t *used_event(const VirtQueue *vq)
+{
+    return (uint16_t *)vq->avail + 2 + vq->size;
+}
+
+static uint16_t *used_flags(const VirtQueue *vq)
+{
+    return (uint16_t *)vq->used;
+}
+
+static uint16_t *used_idx(const VirtQueue *vq)
+{
+    return (uint16_t *)vq->used + 1;
+}
+
+static size_t avail_event_offset(const VirtQueue *vq)
+{
+    return 4 + sizeof(struct vring_used_elem) * vq->size;
+}
+
+bool split_restore(VirtQueue *vq, uint32_t base, GError **error)
+{
+    vq->last_avail = vq->shadow_avail = base;
+    vq->used_idx = __atomic_load_n(used_idx(vq), __ATOMIC_RELAXED);
+    return true;
+}
+
+uint32_t split_base(const VirtQueue *vq)
+{
+    return vq->last_avail;
+}
+
+bool split_has_work(const VirtQueue *vq)
+{
+    return vq->last_avail != vq->shadow_avail ||
+           __atomic_load_n(avail_idx(vq), __ATOMIC_RELAXED) != vq->last_avail;
+}
+
+/* Reads the driver's index: what is there to pop now? */
+static bool refresh_avail(VirtQueue *vq)
+{
+    uint16_t idx = __atomic_load_n(avail_idx(vq), __ATOMIC_ACQUIRE);
+    uint16_t n = idx - vq->last_avail;
+
+    if (!n) {
+        return false;
+    }
+    if (G_UNLIKELY(n > vq->size)) {
+        virtqueue_set_broken(vq, "available index jumps from %u to %u",
+                             vq->last_avail, idx);
+        return false;
+    }
+    if (G_UNLIKELY(guest_memory_is_broken(vq->memory))) {
+        virtqueue_set_broken(vq, "guest memory was taken away");
+        return false;
+    }
+    vq->shadow_avail = idx;
+    return true;
+}
+
+/*
+ * Walks @table from @i on. An indirect descriptor, which ends its chain, is
+ * handed back in @indirect; NULL there: we are inside a table already.
+ * Returns false when the queue is broken now.
+ */
+static bool walk(VirtQueue *vq, Chain *chain, const void *table, unsigned n,
+                 unsigned i, RingDesc *indirect)
+{
+    for (unsigned left = n; left; left--) {
+        RingDesc desc = ring_desc_read((const struct vring_desc *)table + i);
+        uint16_t flags = desc.third;
+
+        if (flags & VRING_DESC_F_INDIRECT) {
+            if (!indirect || flags & VRING_DESC_F_NEXT) {
+                virtqueue_set_broken(vq, indirect
+                                     ? "descriptor is both indirect and "
+                                       "continued"
+                                     : "indirect table within a table");
+                return false;
+            }
+            *indirect = desc;
+            return true;
+        }
+        if (!chain_add(vq, chain, &desc, flags & VRING_DESC_F_WRITE)) {
+            return false;
+        }
+        if (!(flags & VRING_DESC_F_NEXT)) {
+            return true;
+        }
+        i = desc.fourth;
+        if (G_UNLIKELY(i >= n)) {
+            virtqueue_set_broken(vq, "descriptor %u of %u", i, n);
+            return false;
+        }
+    }
+    virtqueue_set_broken(vq, "descriptor chain has a loop");
+    return false;
+}
+
+static bool collect(VirtQueue *vq, VirtQueueElement *elem, unsigned head)
+{
+    Chain chain = { .elem = elem };
+    RingDesc indirect = { 0 };
+
+    if (!walk(vq, &chain, vq->desc, vq->size, head, &indirect)) {
+        return false;
+    }
+    if (indirect.third & VRING_DESC_F_INDIRECT) {
+        unsigned n;
+        const void *table = virtqueue_indirect_table(vq, &indirect, &n);
+
+        if (!table || !walk(vq, &chain, table, n, 0, NULL)) {
+            return false;
+        }
+    }
+    return virtqueue_chain_finish(vq, &chain);
+}
+
+/* While kicks are on, an empty ring moves the event along: a device that
+ * never quiets its ring still gets one kick for each burst. */
+static bool look_again(VirtQueue *vq)
+{
+    return vq->kick == KICK_ENABLED && vq->event_idx &&
+           vq->avail_event != vq->last_avail && split_enable_kick(vq) &&
+           refresh_avail(vq);
+}
+
+int split_pop(VirtQueue *vq, VirtQueueElement *elem)
+{
+    unsigned head;
+
+    if (vq->last_avail == vq->shadow_avail && !refresh_avail(vq) &&
+        (vq->broken || !look_again(vq))) {
+        return vq->broken ? -1 : 0;
+    }
+    head = __atomic_load_n(avail_ring(vq, vq->last_avail), __ATOMIC_RELAXED);
+    if (G_UNLIKELY(head >= vq->size)) {
+        virtqueue_set_broken(vq, "head %u in a ring of %u", head, vq->size);
+        return -1;
+    }
+    if (!in_flight_begin(vq, head)) {
+        return -1;
+    }
+    if (!collect(vq, elem, head)) {
+        return -1;
+    }
+    elem->index = head;
+    elem->n_ring_descs = 1;
+    vq->last_avail++;
+    vq->in_use++;
+    return 1;
+}
+
+void split_push(VirtQueue *vq, const VirtQueueElement *elem, uint32_t written)
+{
+    unsigned slot = vq->used_idx++ & (vq->size - 1);
+    size_t offset = 4 + slot * sizeof(struct vring_used_elem);
+    uint32_t *used = (uint32_t *)(vq->used + offset);
+
+    /* ordered before the index by its store in split_publish() */
+    __atomic_store_n(&used[0], elem->index, __ATOMIC_RELAXED);
+    __atomic_store_n(&used[1], written, __ATOMIC_RELAXED);
+    log_used(vq, offset, sizeof(struct vring_used_elem));
+    in_flight_end(vq, elem->index);
+    vq->unpublished++;
+}
+
+bool split_publish(VirtQueue *vq)
+{
+    uint16_t new = vq->used_idx, old = new - vq->unpublished;
+    bool first = !vq->signalled;
+
+    __atomic_store_n(used_idx(vq), new, __ATOMIC_SEQ_CST);
+    log_used(vq, 2, 2);
+    vq->unpublished = 0;
+    vq->signalled = true;
+    if (vq->event_idx) {
+        uint16_t event = __atomic_load_n(used_event(vq), __ATOMIC_SEQ_CST);
+
+        /* The first time the driver may wait for something that was used
+         * before this queue was made. */
+        return first || vring_need_event(event, new, old);
+    }
+    return !(__atomic_load_n(avail_flags(vq), __ATOMIC_SEQ_CST) &
+             VRING_AVAIL_F_NO_INTERRUPT);
+}
+
+static void set_avail_event(VirtQueue *vq, uint16_t event)
+{
+    size_t offset = avail_event_offset(vq);
+
+    vq->avail_event = event;
+    __atomic_store_n((uint16_t *)(vq->used + offset), event,
+                     __ATOMIC_SEQ_CST);
+    log_used(vq, offset, sizeof(event));
+}
+
+static void set_used_flags(VirtQueue *vq, uint16_t flags)
+{
+    __atomic_store_n(used_flags(vq), flags, __ATOMIC_SEQ_CST);
+    log_used(vq, 0, sizeof(flags));
+}
+
+/*
+ * With the event index there is no off switch. An event the driver has passed
+ * is as good as off for the next 2^16 buffers; one it has not passed yet is
+ * moved behind it.
+ */
+void split_disable_kick(VirtQueue *vq)
+{
+    if (!vq->event_idx) {
+        set_used_flags(vq, VRING_USED_F_NO_NOTIFY);
+    } else if (__atomic_load_n(avail_idx(vq), __ATOMIC_RELAXED) ==
+               vq->avail_event) {
+        set_avail_event(vq, vq->avail_event - 1);
+    }
+}
+
+bool split_enable_kick(VirtQueue *vq)
+{
+    if (vq->event_idx) {
+        set_avail_event(vq, vq->last_avail);
+    } else if (vq->kick != KICK_ENABLED) {
+        set_used_flags(vq, 0);
+    }
+    return __atomic_load_n(avail_idx(vq), __ATOMIC_SEQ_CST) != vq->last_avail;
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Takes the byte locks of an image; called when file-posix-open.c opens it.
+ *
+ * How it works: every permission has two bytes. Whoever uses permission n
+ * holds a read lock on byte 100 + n; whoever does not want others to use it
+ * holds one on byte 200 + n. Read locks never exclude each other. So each
+ * takes its own bytes first and only then asks whether a write lock could be
+ * had on the counterparts: of two that start at once, at least one sees the
+ * other. A writer holds 100, 101, 201, 203, for example; a second writer
+ * finds 201 taken by the first and gives up.
+ *
+ * The locks belong to the open file (OFD), not to the process: the classic
+ * ones would be lost when any descriptor of the file is closed.
+ */
+#include "file-lock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#define HELD_BASE     100
+#define UNSHARED_BASE 200
+
+static const char *const perm_names[] = {
+    "consistent read",
+    "write",
+    "write unchanged",
+    "resize",
+};
+
+static int lock_byte(int fd, int cmd, short type, off_t byte)
+{
+    struct flock fl = {
+        .l_type = type,
+        .l_whence = SEEK_SET,
+        .l_start = byte,
+        .l_len = 1,
+    };
+    int ret;
+
+    do {
+        ret = fcntl(fd, cmd, &fl);
+    } while (ret < 0 && errno == EINTR);
+    if (ret < 0) {
+        return -errno;
+    }
+    return cmd == F_OFD_GETLK && fl.l_type != F_UNLCK ? -EAGAIN : 0;
+}
+
+/* Whether file and kernel have such locks at all; takes none. */
+static int lock_probe(int fd)
+{
+    int ret = lock_byte(fd, F_OFD_GETLK, F_WRLCK, HELD_BASE);
+
+    return ret == -EAGAIN ? 0 : ret;
+}
+
+static bool lock_take_bytes(int fd, const char *path, unsigned mask,
+                            off_t base, GError **error)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(perm_names); i++) {
+        int ret;
+
+        if (!(mask & (1u << i))) {
+            continue;
+        }
+        ret = lock_byte(fd, F_OFD_SETLK, F_RDLCK, base + i);
+        if (ret < 0) {
+            g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(-ret),
+                        "Failed to lock byte %d of '%s': %s", (int)base + i,
+                        path, g_strerror(-ret));
+            return false;
+        }
+    }
+    return true;
+}
+
+/* @shared is "" or "shared ", as QEMU words it: scripts look for these. */
+static bool lock_check_bytes(int fd, const char *path, unsigned mask,
+                             off_t base, GError **error)
+{
+    const char *shared = base == HELD_BASE ? "shared " : "";
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(perm_names); i++) {
+        int ret;
+
+        if (!(mask & (1u << i))) {
+            continue;
+        }
+        ret = lock_byte(fd, F_OFD_GETLK, F_WRLCK, base + i);
+        if (ret < 0) {
+            g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(-ret),
+                        "Failed to get %s\"%s\" lock. Is another process "
+                        "using the image [%s]?", shared, perm_names[i], path);
+            return false;
+        }
+    }
+    return true;
+}
+
+bool file_lock_take(int fd, const char *path, const FileLockParams *params,
+                    GError **error)
+{
+    unsigned unshared = FILE_PERM_ALL & ~params->shared;
+    int ret;
+
+    if (params->locking == FILE_LOCKING_OFF) {
+        return true;
+    }
+    ret = lock_probe(fd);
+    if (ret < 0) {
+        if (params->locking == FILE_LOCKING_AUTO) {
+            return true;
+        }
+        g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(-ret),
+                    "locking=on, but '%s' cannot be locked: %s", path,
+                    g_strerror(-ret));
+        return false;
+    }
+    return lock_take_bytes(fd, path, params->held, HELD_BASE, error) &&
+           lock_take_bytes(fd, path, unshared, UNSHARED_BASE, error) &&
+           lock_check_bytes(fd, path, params->held, UNSHARED_BASE, error) &&
+           lock_check_bytes(fd, path, unshared, HELD_BASE, error);
+}

@@ -31,7 +31,7 @@ def body(bench):
                            f"block={CHUNK},seed={100 + chunk}")
         second = harness.machine.Disk(server.sockets[0], 2, True)
         bench.boot([second], ["survivor", "reload"],
-                   settings={"chunks": len(flushed), "wce": int(bench.is_vblk)})
+                   settings={"CHUNKS": len(flushed), "WCE": int(bench.is_vblk)})
         bench.stop(server)
 
 

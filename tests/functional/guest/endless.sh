@@ -3,6 +3,7 @@
 # Writes chunk after chunk and tells the host of each that has been flushed,
 # until the power is cut. Other writes keep the disk busy meanwhile, so that
 # the cut finds requests under way.
+# shellcheck source=tests/functional/guest/guest-lib.sh
 . "$GUEST_LIB"
 
 while :; do

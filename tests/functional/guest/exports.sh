@@ -2,6 +2,7 @@
 # shellcheck shell=sh
 # Disks of different kinds at once, see guest-exports.py: vda plain, vdb
 # read-only and prepared by the host, vdc buffered, vdd of 4096-byte sectors.
+# shellcheck source=tests/functional/guest/guest-lib.sh
 . "$GUEST_LIB"
 
 refuses_to_write() {

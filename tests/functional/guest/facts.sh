@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # shellcheck shell=sh
 # Tells the host what the guest's driver made of each disk. Run by /init.
+# shellcheck source=tests/functional/guest/guest-lib.sh
 . "$GUEST_LIB"
 
 for block in /sys/block/vd*; do
@@ -12,7 +13,8 @@ for block in /sys/block/vd*; do
             say "VALUE $name.${fact##*/}=$(cat "$block/$fact")"
         fi
     done
-    say "VALUE $name.queues=$(ls "$block/mq" | wc -l)"
+    set -- "$block"/mq/*
+    say "VALUE $name.queues=$#"
     # Bit 34 of the negotiated features; the file lists bit 0 first.
     say "VALUE $name.packed=$(cut -c35 "$block/device/features")"
 done

@@ -3,6 +3,7 @@
 # A file system on the disk: made, filled, unmounted, checked, mounted again.
 # Run by /init in the guest, on the second disk if there is one; the host runs
 # e2fsck on the image afterwards.
+# shellcheck source=tests/functional/guest/guest-lib.sh
 . "$GUEST_LIB"
 
 [ ! -b /dev/vdb ] || disk=/dev/vdb

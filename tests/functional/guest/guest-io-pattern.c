@@ -14,7 +14,7 @@
 
 #define WORDS (PATTERN_SECTOR / sizeof(uint64_t))
 
-/* Spreads neighbouring offsets over all 64 bits (the finisher of MurmurHash3). */
+/* Spreads neighbouring offsets over all 64 bits (MurmurHash3's finisher). */
 static uint64_t mix(uint64_t value)
 {
     value ^= value >> 33;

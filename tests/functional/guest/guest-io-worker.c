@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 typedef struct Outcome {
-    atomic_bool failed; /* written by the first thread that fails, read by all */
+    atomic_bool failed; /* set by the first thread that fails, read by all */
     pthread_mutex_t lock;
     char *why; /* GUARDED_BY lock */
     size_t why_size;
@@ -51,7 +51,8 @@ typedef struct Worker {
     struct io_event *events;
 } Worker;
 
-static void fail(Worker *w, const char *what, uint64_t offset, const char *cause)
+static void fail(Worker *w, const char *what, uint64_t offset,
+                 const char *cause)
 {
     Outcome *out = w->outcome;
 
@@ -133,15 +134,19 @@ static void slot_prepare(Worker *w, Slot *slot)
 {
     const IoJob *job = w->job;
     uint64_t offset = next_offset(w), at = offset;
+    bool is_write = job->kind == IO_WRITE;
+    uint16_t opcode = is_write ? IOCB_CMD_PWRITEV : IOCB_CMD_PREADV;
 
-    for (unsigned i = 0; i < job->segments && job->kind == IO_WRITE; i++) {
-        pattern_fill(slot->iov[i].iov_base, at, slot->iov[i].iov_len, job->seed);
-        at += slot->iov[i].iov_len;
+    for (unsigned i = 0; is_write && i < job->segments; i++) {
+        const struct iovec *iov = &slot->iov[i];
+
+        pattern_fill(iov->iov_base, at, iov->iov_len, job->seed);
+        at += iov->iov_len;
     }
     slot->cb = (struct iocb) {
         .aio_data = (uintptr_t)slot,
         .aio_fildes = (unsigned)job->fd,
-        .aio_lio_opcode = job->kind == IO_WRITE ? IOCB_CMD_PWRITEV : IOCB_CMD_PREADV,
+        .aio_lio_opcode = opcode,
         .aio_buf = (uintptr_t)slot->iov,
         .aio_nbytes = job->segments,
         .aio_offset = (int64_t)offset,
@@ -230,7 +235,8 @@ static bool reap(Worker *w)
 {
     long busy = (long)(w->job->depth - w->idle_count);
     long least = busy > 1 ? busy / 2 : 1;
-    long count = syscall(SYS_io_getevents, w->ctx, least, busy, w->events, NULL);
+    long count = syscall(SYS_io_getevents, w->ctx, least, busy, w->events,
+                         NULL);
     bool ok = true;
 
     if (count < 0) {
@@ -316,7 +322,8 @@ static void *worker_main(void *opaque)
     return NULL;
 }
 
-static void worker_assign(Worker *w, const IoJob *job, Outcome *out, unsigned index)
+static void worker_assign(Worker *w, const IoJob *job, Outcome *out,
+                          unsigned index)
 {
     uint64_t blocks = job->bytes / job->block;
 

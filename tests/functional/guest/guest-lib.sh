@@ -4,6 +4,7 @@
 # where it lies in $GUEST_LIB. Reports go to the host as "VBLK-GUEST: " lines.
 
 disk=/dev/vda
+# shellcheck disable=SC2034 # for those who source this file
 queue=/sys/block/vda/queue
 verified=0
 

@@ -3,6 +3,7 @@
 # Block I/O on the bare disk: writes, reads back, verifies, flushes, discards.
 # Run by /init in the guest. Leaves a pattern behind that the host checks:
 # seed 7 in [0, 16M), seed 9 in [32M, 40M), zeros in [40M, 42M).
+# shellcheck source=tests/functional/guest/guest-lib.sh
 . "$GUEST_LIB"
 
 cpus=$(nproc)

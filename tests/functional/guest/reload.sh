@@ -2,6 +2,7 @@
 # shellcheck shell=sh
 # The driver lets go of the device and takes it again, which resets it and
 # negotiates anew on the same connection; then the write cache is switched.
+# shellcheck source=tests/functional/guest/guest-lib.sh
 . "$GUEST_LIB"
 
 again() {
@@ -20,7 +21,7 @@ for round in 1 2 3; do
     check "verify after round $round" io verify,offset=16M,bytes=2M,block=64k,depth=8,seed=41
 done
 
-if [ "${VBLK_wce:-0}" = 1 ]; then
+if [ "${VBLK_WCE:-0}" = 1 ]; then
     cache=/sys/block/vda/cache_type
     echo "write through" > $cache
     expect "the cache can be switched to write through" "write through" "$(cat $cache)"

@@ -36,7 +36,7 @@ static const char usage[] =
     "  offset=0  bytes=1M  block=4k  depth=1  threads=1  seed=1\n"
     "  segments=1  align=512  order=rising|random\n"
     "\n"
-    "A block device is opened with O_DIRECT. Exit 0 when all was as expected.\n";
+    "A block device is opened with O_DIRECT. Exit 0: all was as expected.\n";
 
 typedef struct Operation {
     char name[16];
@@ -138,8 +138,8 @@ static bool parse_operation(char *text, Operation *op)
         char *value = item, *key = strsep(&value, "=");
 
         if (value == NULL || !set_key(&op->job, key, value)) {
-            fprintf(stderr, "vblk-guest-io: %s: bad setting '%s%s%s'\n", op->name,
-                    key, value ? "=" : "", value ? value : "");
+            fprintf(stderr, "vblk-guest-io: %s: bad setting '%s%s%s'\n",
+                    op->name, key, value ? "=" : "", value ? value : "");
             return false;
         }
     }
@@ -188,7 +188,8 @@ static bool run_ranges(Disk *disk, const IoJob *job, RangeFunc *func,
     return true;
 }
 
-static bool run_job(Disk *disk, IoJob *job, IoKind kind, char *why, size_t why_size)
+static bool run_job(Disk *disk, IoJob *job, IoKind kind,
+                    char *why, size_t why_size)
 {
     job->fd = disk->fd;
     job->kind = kind;
@@ -199,7 +200,8 @@ static bool run_job(Disk *disk, IoJob *job, IoKind kind, char *why, size_t why_s
     return true;
 }
 
-static bool run_operation(Disk *disk, Operation *op, char *why, size_t why_size)
+static bool run_operation(Disk *disk, Operation *op,
+                          char *why, size_t why_size)
 {
     if (strcmp(op->name, "write") == 0) {
         return run_job(disk, &op->job, IO_WRITE, why, why_size);
@@ -232,6 +234,19 @@ static double seconds_now(void)
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
+static void print_done(const Operation *op, double seconds)
+{
+    const IoJob *job = &op->job;
+
+    if (strcmp(op->name, "flush") == 0) {
+        printf("flush: %.2f s\n", seconds);
+        return;
+    }
+    printf("%s: %" PRIu64 " bytes at %" PRIu64 ", %" PRIu64 " requests"
+           " of %" PRIu64 ", %.2f s\n", op->name, job->bytes, job->offset,
+           job->bytes / job->block, job->block, seconds);
+}
+
 static bool run_and_report(Disk *disk, char *text)
 {
     char why[256] = "";
@@ -242,20 +257,15 @@ static bool run_and_report(Disk *disk, char *text)
         return false;
     }
     if (!run_operation(disk, &op, why, sizeof(why))) {
-        fprintf(stderr, "vblk-guest-io: %s: %s: %s\n", disk->path, op.name, why);
+        fprintf(stderr, "vblk-guest-io: %s: %s: %s\n",
+                disk->path, op.name, why);
         return false;
     }
-    if (strcmp(op.name, "flush") == 0) {
-        printf("flush: %.2f s\n", seconds_now() - start);
-    } else {
-        printf("%s: %" PRIu64 " bytes at %" PRIu64 ", %" PRIu64 " requests of %" PRIu64
-               ", %.2f s\n", op.name, op.job.bytes, op.job.offset,
-               op.job.bytes / op.job.block, op.job.block, seconds_now() - start);
-    }
+    print_done(&op, seconds_now() - start);
     return true;
 }
 
-/* Read-only first choice left to the kernel: a read-only disk still verifies. */
+/* A disk that cannot be written is opened for reading: it still verifies. */
 static bool disk_open(Disk *disk, const char *path)
 {
     struct stat st;

@@ -44,11 +44,34 @@ def supports_direct_io(folder):
     return True
 
 
+def socket_folder():
+    """A new temporary folder; a socket's path has at most 107 bytes."""
+    usual = tempfile.gettempdir()
+    return tempfile.mkdtemp(prefix="vblk-", dir=usual if len(usual) < 50 else "/tmp")
+
+
 def image_folder(build_dir):
     """Where images can lie; None when no file system here can do direct I/O."""
     own = f"{build_dir}/guest"
     os.makedirs(own, exist_ok=True)
     return next((f for f in (own, "/var/tmp") if supports_direct_io(f)), None)
+
+
+def flatten(prefix, value):
+    """key=value words for a tree of options, as in addr.path=/tmp/x.sock."""
+    if isinstance(value, dict):
+        return [word for key, below in value.items()
+                for word in flatten(f"{prefix}.{key}" if prefix else key, below)]
+    if isinstance(value, bool):
+        value = "on" if value else "off"
+    return [f"{prefix}=" + str(value).replace(",", ",,")]
+
+
+def option_text(options):
+    """key=value as people type it, or JSON for what only JSON can say."""
+    if any(isinstance(value, list) for value in options.values()):
+        return json.dumps(options)
+    return ",".join(flatten("", options))
 
 
 @dataclasses.dataclass
@@ -66,7 +89,7 @@ class Export:
 
     def blockdev_option(self):
         """--blockdev of the image."""
-        return json.dumps({
+        return option_text({
             "driver": "file", "node-name": f"node-{self.name}",
             "filename": self.image, "aio": self.engine,
             "cache": {"direct": self.direct}, "discard": "unmap",
@@ -82,7 +105,7 @@ class Export:
         threads = [f"{self.name}-t{i}" for i in range(self.iothreads)]
         if threads:
             option["iothread"] = threads[0] if len(threads) == 1 else threads
-        return json.dumps(option)
+        return option_text(option)
 
 
 class Daemon:
@@ -149,14 +172,26 @@ class Daemon:
             self.process.kill()
             self.process.wait()
 
+    def stats_on_signal(self, limit=10):
+        """The figures SIGUSR1 makes the running daemon print."""
+        before = len(self.log_text())
+        self.process.send_signal(signal.SIGUSR1)
+        end = time.monotonic() + limit
+        while time.monotonic() < end and self.alive():
+            figures = self.stats(before)
+            if len(figures) >= len(self.exports):
+                return figures
+            time.sleep(0.05)
+        raise DaemonError(f"no statistics on SIGUSR1: {self.tail()}")
+
     def alive(self):
         """True while the daemon runs."""
         return self.process is not None and self.process.poll() is None
 
-    def stats(self):
-        """{export: {figure: number}} of the "stats:" lines in the log."""
+    def stats(self, start=0):
+        """{export: {figure: number}} of the log's "stats:" lines from @start."""
         figures = {}
-        for line in self.log_text().splitlines():
+        for line in self.log_text()[start:].splitlines():
             if not line.startswith("stats: "):
                 continue
             words = dict(w.split("=", 1) for w in line.split()[1:] if "=" in w)

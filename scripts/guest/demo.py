@@ -7,6 +7,7 @@ machine.py, and what the guest does is tests/functional/guest/io.sh.
 
 import argparse
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -72,7 +73,7 @@ class Demo:
         if not self.folder:
             die("neither the build directory nor /var/tmp is on a file system "
                 "that can do direct I/O")
-        self.run_dir = tempfile.mkdtemp(prefix="vblk-")
+        self.run_dir = daemon.socket_folder()
 
     def prepare(self):
         """Kernel, initramfs, accelerator."""
@@ -92,8 +93,7 @@ class Demo:
             self.program, [daemon.Export("demo", image, engine, queues)], run_dir)
         try:
             with server:
-                note(f"{os.path.basename(self.program)} serves {image} "
-                     f"({IMAGE_BYTES >> 20} MiB, {queues} queues) on {server.sockets[0]}")
+                note(shlex.join(server.command()))
                 disk = machine.Disk(server.sockets[0], queues, self.options.packed)
                 result = self.machine.boot([disk], ["io"], f"{run_dir}/console.log",
                                            watch=show)

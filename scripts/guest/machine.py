@@ -99,7 +99,7 @@ class Machine:
         self.accel = self.choose_accel()
 
     def choose_accel(self):
-        """kvm if a guest has come up under it, else tcg; asked once a machine.
+        """kvm if a guest has come up under it, else tcg; found out once.
 
         /dev/kvm may be there and yet run no ordinary kernel (nested under a
         hypervisor that was built for something else), so only a boot tells.
@@ -108,10 +108,12 @@ class Machine:
         if named:
             return named
         note = f"{self.guest_dir}/accel-{self.release}"
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as f:
+            this_host = f.read().strip()
         if os.path.exists(note):
             with open(note, encoding="ascii") as f:
-                known = f.read().strip()
-            if known == "tcg" or os.access("/dev/kvm", os.W_OK):
+                known, host = f.read().split()
+            if host == this_host:
                 return known
         answer = "tcg"
         if os.access("/dev/kvm", os.R_OK | os.W_OK):
@@ -119,7 +121,7 @@ class Machine:
                               accel="kvm", limit=KVM_PROBE_LIMIT)
             answer = "kvm" if probe.ok() else "tcg"
         with open(note, "w", encoding="ascii") as f:
-            f.write(answer + "\n")
+            f.write(f"{answer} {this_host}\n")
         return answer
 
     def command(self, disks, workloads, cpus, accel, settings):

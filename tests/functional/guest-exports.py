@@ -35,6 +35,12 @@ def body(bench):
         disks = [harness.machine.Disk(s, e.queues)
                  for s, e in zip(server.sockets, exports)]
         result = bench.boot(disks, ["facts", "exports"])
+        if bench.is_vblk:
+            figures = server.stats_on_signal()
+            bench.expect("SIGUSR1 prints the figures of every export",
+                         sorted(e.name for e in exports), sorted(figures))
+        else:
+            bench.skip("SIGUSR1 prints the figures of every export", "not vblk")
         bench.stop(server)
     values = result.values
     bench.expect("vdb is read-only", "1", values.get("vdb.ro"))

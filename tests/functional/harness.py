@@ -45,8 +45,7 @@ class Bench:
         if not folder:
             raise Skip("neither the build directory nor /var/tmp can do direct I/O")
         self.images = tempfile.mkdtemp(dir=folder, prefix="images-")
-        # Not below the build directory: a socket's path has at most 107 bytes.
-        self.run_dir = tempfile.mkdtemp(prefix="vblk-")
+        self.run_dir = daemon.socket_folder()
         try:
             self.machine = machine.Machine(self.build_dir, self.guest_io)
         except initramfs.Missing as err:

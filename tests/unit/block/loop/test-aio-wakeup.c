@@ -427,6 +427,130 @@ static void test_schedule_turns_polled(void)
     watchdog_stop();
 }
 
+/* --- A ring with a kick that can be switched off, as a guest has it --- */
+
+typedef struct Ring {
+    unsigned long avail; /* atomic; by the producer */
+    unsigned long seen;  /* atomic; by the home thread */
+    bool quiet;          /* atomic; by the home thread: do not kick */
+    unsigned long kicks; /* by the producer */
+    unsigned long jobs;
+    int fd;
+    AioHandler *handler;
+    pthread_t thread;
+} Ring;
+
+static void *ring_thread(void *opaque)
+{
+    Ring *ring = opaque;
+
+    for (unsigned long job = 1; job <= ring->jobs; job++) {
+        /* Pairs with ring_end(): either it sees the job, or we kick. */
+        __atomic_store_n(&ring->avail, job, __ATOMIC_SEQ_CST);
+        if (!__atomic_load_n(&ring->quiet, __ATOMIC_SEQ_CST)) {
+            ring->kicks++;
+            eventfd_write(ring->fd, 1);
+        }
+        while (get(&ring->seen) < job) {
+            sched_yield();
+        }
+    }
+    return NULL;
+}
+
+static bool ring_poll(void *opaque)
+{
+    Ring *ring = opaque;
+    unsigned long avail = __atomic_load_n(&ring->avail, __ATOMIC_SEQ_CST);
+
+    if (avail == ring->seen) {
+        return false;
+    }
+    __atomic_store_n(&ring->seen, avail, __ATOMIC_RELAXED);
+    return true;
+}
+
+static void ring_ready(void *opaque)
+{
+    Ring *ring = opaque;
+    eventfd_t value;
+
+    g_assert_cmpint(eventfd_read(ring->fd, &value), ==, 0);
+    ring_poll(ring);
+}
+
+static void ring_begin(void *opaque)
+{
+    Ring *ring = opaque;
+
+    __atomic_store_n(&ring->quiet, true, __ATOMIC_SEQ_CST);
+}
+
+static void ring_end(void *opaque)
+{
+    Ring *ring = opaque;
+
+    __atomic_store_n(&ring->quiet, false, __ATOMIC_SEQ_CST);
+}
+
+static const AioHandlerOps ring_ops = {
+    .ready = ring_ready,
+    .poll = ring_poll,
+    .poll_begin = ring_begin,
+    .poll_end = ring_end,
+};
+
+static bool rings_done(Ring *rings)
+{
+    for (unsigned i = 0; i < THREADS; i++) {
+        if (rings[i].seen < rings[i].jobs) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/*
+ * Some rings have little to do, so that they drop out of polling and come
+ * back; all fall silent now and then, so that polling begins and ends.
+ */
+static void test_rings(void)
+{
+    AioContext *ctx = aio_context_new(NULL, NULL);
+    Ring rings[THREADS];
+    unsigned long kicks = 0;
+    AioStats stats;
+
+    watchdog_start(WATCHDOG_S);
+    aio_context_adopt(ctx);
+    for (unsigned i = 0; i < THREADS; i++) {
+        Ring *ring = &rings[i];
+
+        *ring = (Ring){ .jobs = i == 0 ? 30000 : 1000 * i };
+        ring->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        ring->handler = aio_handler_add(ctx, ring->fd, &ring_ops, ring);
+        pthread_create(&ring->thread, NULL, ring_thread, ring);
+    }
+    while (!rings_done(rings)) {
+        aio_poll(ctx, true);
+    }
+    stats = aio_context_stats(ctx);
+    for (unsigned i = 0; i < THREADS; i++) {
+        pthread_join(rings[i].thread, NULL);
+        kicks += rings[i].kicks;
+        aio_handler_remove(rings[i].handler);
+        g_assert_false(rings[i].quiet);
+        close(rings[i].fd);
+    }
+    g_test_message("%lu kicks, %lu rounds, %lu sleeps, %lu of %lu polls hit",
+                   kicks, (unsigned long)stats.rounds,
+                   (unsigned long)stats.sleeps,
+                   (unsigned long)stats.poll_hits,
+                   (unsigned long)stats.poll_rounds);
+    aio_context_free(ctx);
+    watchdog_stop();
+}
+
 static void *forgetful_thread(void *opaque)
 {
     Producer *producer = opaque;
@@ -468,5 +592,6 @@ int main(int argc, char **argv)
     g_test_add_func("/aio-wakeup/schedule-turns", test_schedule_turns);
     g_test_add_func("/aio-wakeup/schedule-turns-polled",
                     test_schedule_turns_polled);
+    g_test_add_func("/aio-wakeup/rings", test_rings);
     return g_test_run();
 }

@@ -228,12 +228,15 @@ static void wait_init(AioContext *ctx, AioWait *wait, bool may_block)
     }
 }
 
-static int64_t sleep_timeout_ns(const AioWait *wait)
+/* Asks the timers anew: callbacks of polling may have armed one. */
+static int64_t sleep_timeout_ns(AioContext *ctx, const AioWait *wait)
 {
-    if (wait->deadline_ns == AIO_NO_DEADLINE) {
+    int64_t deadline_ns = aio_timers_deadline(ctx);
+
+    if (deadline_ns == AIO_NO_DEADLINE) {
         return -1;
     }
-    return MAX(wait->deadline_ns - wait->now_ns, 0);
+    return MAX(deadline_ns - wait->now_ns, 0);
 }
 
 static void sleep_in_kernel(AioContext *ctx, AioWait *wait)
@@ -244,7 +247,7 @@ static void sleep_in_kernel(AioContext *ctx, AioWait *wait)
     }
     ctx->now_valid = false;
     aio_stat_inc(&ctx->stats.sleeps);
-    aio_fds_wait(ctx, sleep_timeout_ns(wait));
+    aio_fds_wait(ctx, sleep_timeout_ns(ctx, wait));
     if (ctx->polled.count > 0) {
         wait->now_ns = aio_clock_ns();
         aio_polled_adapt(ctx, wait->now_ns - wait->start_ns);

@@ -77,7 +77,6 @@ AioHandler *aio_handler_add(AioContext *ctx, int fd, const AioHandlerOps *ops,
 {
     AioHandler *handler;
     struct epoll_event event;
-    int ret;
 
     assert_home(ctx);
     g_assert(ops->ready && !ops->poll_begin == !ops->poll_end);
@@ -92,9 +91,11 @@ AioHandler *aio_handler_add(AioContext *ctx, int fd, const AioHandlerOps *ops,
         .poll_index = AIO_NOT_POLLED,
     };
     event = (struct epoll_event){ .events = EPOLLIN, .data.ptr = handler };
-    ret = epoll_ctl(ctx->epoll_fd, EPOLL_CTL_ADD, fd, &event);
-    if (ret < 0) {
-        g_error("cannot watch descriptor %d: %s", fd, g_strerror(errno));
+    if (epoll_ctl(ctx->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
+        /* Our own mistakes: a closed one, or one that is watched already. */
+        g_assert(errno != EBADF && errno != EEXIST);
+        g_free(handler);
+        return NULL;
     }
 
     /* One more than handlers, for the eventfd: all get a turn each round. */

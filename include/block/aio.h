@@ -116,13 +116,16 @@ typedef struct AioHandlerOps {
 
 /*
  * Watches @fd, which the caller keeps open until it has removed the handler.
- * @ops is borrowed for the handler's life. Context: home
+ * @ops is borrowed for the handler's life. Returns NULL with errno set when
+ * the kernel cannot watch it, such as a regular file (EPERM): descriptors
+ * come from front ends, too. Context: home
  */
 AioHandler *aio_handler_add(AioContext *ctx, int fd, const AioHandlerOps *ops,
                             void *opaque);
 
 /* No callback of @handler runs after the return, this round included, except
- * poll_end() if polling had begun, which runs inside. Context: home */
+ * poll_end() if polling had begun, which runs inside. NULL: does nothing.
+ * Context: home */
 void aio_handler_remove(AioHandler *handler);
 
 /* --- Bottom halves: call me soon, in the home thread --- */

@@ -2,10 +2,10 @@
 /*
  * Tests of the context's round: descriptors, notification, slots, counters.
  */
-#include <pthread.h>
+#include <errno.h>
 #include <signal.h>
-#include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "block/aio.h"
@@ -260,6 +260,21 @@ static void test_add_in_callback(void)
     aio_context_free(ctx);
 }
 
+/* A front end may send us anything as its kick descriptor. */
+static void test_cannot_be_watched(void)
+{
+    AioContext *ctx = context_new();
+    Source source = { .fd = memfd_create("regular", MFD_CLOEXEC) };
+
+    g_assert_cmpint(source.fd, >=, 0);
+    errno = 0;
+    g_assert_null(aio_handler_add(ctx, source.fd, &source_ops, &source));
+    g_assert_cmpint(errno, ==, EPERM);
+    aio_handler_remove(NULL);
+    close(source.fd);
+    aio_context_free(ctx);
+}
+
 /* What is notified before the wait makes the wait return, without a write. */
 static void test_notify_awake(void)
 {
@@ -377,6 +392,7 @@ int main(int argc, char **argv)
     g_test_add_func("/aio-context/fd-reuse-in-round", test_fd_reuse_in_round);
     g_test_add_func("/aio-context/remove-self", test_remove_self);
     g_test_add_func("/aio-context/add-in-callback", test_add_in_callback);
+    g_test_add_func("/aio-context/cannot-be-watched", test_cannot_be_watched);
     g_test_add_func("/aio-context/notify-awake", test_notify_awake);
     g_test_add_func("/aio-context/notify-from-signal",
                     test_notify_from_signal);

@@ -199,6 +199,32 @@ static void test_look_after_end(void)
     aio_context_free(ctx);
 }
 
+static AioTimer late_timer;
+
+static void arm_late_timer(void *opaque)
+{
+    Source *source = opaque;
+
+    arm_soon(&late_timer, source->ctx);
+}
+
+/* A timer that is armed while polling is about to end is not overslept. */
+static void test_timer_armed_in_last_look(void)
+{
+    AioContext *ctx = context_new(1);
+    Source source;
+
+    source_init(&source, ctx, &polled_ops);
+    source.act = arm_late_timer;
+    source.act_at = 2; /* the look after poll_end() */
+    aio_poll(ctx, true);
+    g_assert_cmpuint(source.ends, ==, 1);
+    g_assert_cmpuint(aio_context_stats(ctx).sleeps, ==, 1);
+    poll_until_fired(ctx, &late_timer);
+    source_clear(&source);
+    aio_context_free(ctx);
+}
+
 static void test_disabled(void)
 {
     AioParams params = { .poll_max_ns = -1 };
@@ -530,6 +556,8 @@ int main(int argc, char **argv)
     g_test_add_func("/aio-poll/hit", test_hit);
     g_test_add_func("/aio-poll/futile", test_futile);
     g_test_add_func("/aio-poll/look-after-end", test_look_after_end);
+    g_test_add_func("/aio-poll/timer-armed-in-last-look",
+                    test_timer_armed_in_last_look);
     g_test_add_func("/aio-poll/disabled", test_disabled);
     g_test_add_func("/aio-poll/bh-ends-polling", test_bh_ends_polling);
     g_test_add_func("/aio-poll/bh-from-thread", test_bh_from_thread);

@@ -136,12 +136,12 @@ class Daemon:
         return "--stats" in text.stdout
 
     def start(self):
-        """Returns when the daemon serves, which is when its pid file exists."""
+        """Returns when the daemon serves: sockets are there, then the pid file."""
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log)
         limit = time.monotonic() + START_LIMIT
-        while not os.path.exists(self.pidfile):
+        while not all(os.path.exists(p) for p in [*self.sockets, self.pidfile]):
             if self.process.poll() is not None:
                 raise DaemonError(f"{self.program} ended with status "
                                   f"{self.process.returncode}: {self.tail()}")

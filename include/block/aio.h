@@ -180,6 +180,7 @@ void aio_timer_disarm(AioTimer *timer);
 typedef enum AioSlot {
     AIO_SLOT_PLUG,
     AIO_SLOT_THREAD_POOL,
+    AIO_SLOT_THREADS,
     AIO_SLOT_LINUX_AIO,
     AIO_SLOT_IO_URING,
     AIO_SLOT__COUNT

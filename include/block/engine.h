@@ -32,7 +32,9 @@ typedef enum EngineOp {
 } EngineOp;
 
 /* The write is on stable storage when it completes (RWF_DSYNC). */
-#define ENGINE_FUA 0x1
+#define ENGINE_FUA         0x1
+/* Buffered file: the threads engine tries the page cache inline first. */
+#define ENGINE_NOWAIT_READ 0x2
 
 #define ENGINE_BATCH_BUCKETS 8 /* 1, 2, 3-4, 5-8, ... 65+ requests */
 
@@ -45,9 +47,13 @@ typedef struct EngineStats {
     uint64_t submit_calls;  /* system calls that handed them over */
     uint64_t bursts;        /* flushes of a queue that had our requests */
     uint64_t batch[ENGINE_BATCH_BUCKETS]; /* of bursts, by requests of ours */
-    /* private to block/engine: the burst being counted */
+    /* private to block/engine: the burst and the call being counted */
     uint64_t burst_id;
+    uint64_t call_id;
     unsigned burst_requests;
+    /* private to block/engine: how inline reads went lately */
+    unsigned nowait_skip;    /* reads that go to a worker untried */
+    unsigned nowait_penalty; /* what the next miss makes of that */
 } EngineStats;
 
 /*
@@ -62,7 +68,7 @@ struct EngineRequest {
     /* set by the caller */
     int fd;
     EngineOp op;
-    unsigned flags;          /* ENGINE_FUA */
+    unsigned flags;          /* ENGINE_FUA, ENGINE_NOWAIT_READ */
     unsigned niov;
     const struct iovec *iov; /* at most IOV_MAX elements, adding up to bytes */
     int64_t offset;          /* in the file */
@@ -75,9 +81,15 @@ struct EngineRequest {
     size_t done;             /* bytes transferred so far */
     struct iovec *rest;      /* owned copy of what remains, or NULL */
     unsigned rest_niov;
+    unsigned calls;          /* system calls that workers made for it */
+    int ret;                 /* its result, while cb is still to be called */
+    bool sync_after;         /* FUA without RWF_DSYNC: fdatasync at the end */
     union {
         struct iocb iocb;    /* linux-aio */
-        ThreadPoolWork work; /* threads */
+        struct {             /* threads */
+            ThreadPoolWork work;
+            Engine *engine;
+        };
     };
 };
 

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The production table of the system calls that engines make.
+ */
+#include "syscalls.h"
+
+#include <limits.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static int futex_wake(uint32_t *word, int n)
+{
+    return syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0);
+}
+
+const EngineSyscalls engine_syscalls_linux = {
+    .io_setup = io_setup,
+    .io_submit = io_submit,
+    .uring_init = io_uring_queue_init_params,
+    .uring_submit = io_uring_submit,
+    .preadv2 = preadv2,
+    .pwritev2 = pwritev2,
+    .fdatasync = fdatasync,
+    .thread_create = pthread_create,
+    .futex_wake = futex_wake,
+};
+
+const EngineSyscalls *engine_syscalls = &engine_syscalls_linux;

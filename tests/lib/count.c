@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Counting by interposition: a symbol in the program comes before the C
+ * library's, for the libraries too. The real allocator is reached by the names
+ * under which glibc exports it a second time; the real lock by dlsym().
+ */
+#include "tests/lib/count.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+
+#ifdef SANITIZED
+
+bool count_available(void)
+{
+    return false;
+}
+
+unsigned count_allocations(void)
+{
+    return 0;
+}
+
+unsigned count_mutex_locks(void)
+{
+    return 0;
+}
+
+#else
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+/* Initial-exec: the first access must not allocate. */
+static __thread unsigned allocations __attribute__((tls_model("initial-exec")));
+static __thread unsigned locks __attribute__((tls_model("initial-exec")));
+
+void *__libc_malloc(size_t bytes);
+void *__libc_calloc(size_t n, size_t bytes);
+void *__libc_realloc(void *old, size_t bytes);
+
+static int (*real_lock)(pthread_mutex_t *mutex);
+
+bool count_available(void)
+{
+    return true;
+}
+
+unsigned count_allocations(void)
+{
+    return allocations;
+}
+
+unsigned count_mutex_locks(void)
+{
+    return locks;
+}
+
+void *malloc(size_t bytes)
+{
+    allocations++;
+    return __libc_malloc(bytes);
+}
+
+void *calloc(size_t n, size_t bytes)
+{
+    allocations++;
+    return __libc_calloc(n, bytes);
+}
+
+void *realloc(void *old, size_t bytes)
+{
+    allocations++;
+    return __libc_realloc(old, bytes);
+}
+
+int pthread_mutex_lock(pthread_mutex_t *mutex)
+{
+    if (!real_lock) {
+        real_lock = (int (*)(pthread_mutex_t *))dlsym(RTLD_NEXT,
+                                                      "pthread_mutex_lock");
+    }
+    locks++;
+    return real_lock(mutex);
+}
+
+#endif

@@ -22,6 +22,7 @@ typedef struct EngineKind {
 
 static const EngineKind kinds[] = {
     [ENGINE_THREADS] = { "threads", AIO_SLOT_THREADS, threads_engine_new },
+    [ENGINE_NATIVE] = { "native", AIO_SLOT_LINUX_AIO, laio_new },
 };
 
 static void engine_free(void *opaque)

@@ -23,7 +23,9 @@ typedef struct EngineKind {
 static const EngineKind kinds[] = {
     [ENGINE_THREADS] = { "threads", AIO_SLOT_THREADS, threads_engine_new },
     [ENGINE_NATIVE] = { "native", AIO_SLOT_LINUX_AIO, laio_new },
+    [ENGINE_IO_URING] = { "io_uring", AIO_SLOT_IO_URING, luring_new },
 };
+G_STATIC_ASSERT(G_N_ELEMENTS(kinds) == ENGINE__COUNT);
 
 static void engine_free(void *opaque)
 {

@@ -229,7 +229,7 @@ void eng_fill_file(EngineRig *rig, int64_t bytes)
 void eng_add_cases(const char *prefix, const EngineRigCase *cases,
                           unsigned n)
 {
-    for (unsigned type = 0; type <= ENGINE_NATIVE; type++) {
+    for (unsigned type = 0; type < ENGINE__COUNT; type++) {
         for (unsigned i = 0; i < n; i++) {
             g_autofree char *path =
                 g_strdup_printf("/%s/%s/%s", prefix, engine_type_name(type),

@@ -536,7 +536,7 @@ static void test_names(void)
     g_assert_true(engine_type_parse("native", &type));
     g_assert_cmpint(type, ==, ENGINE_NATIVE);
     g_assert_false(engine_type_parse("io-uring", &type));
-    for (unsigned i = 0; i <= ENGINE_NATIVE; i++) {
+    for (unsigned i = 0; i < ENGINE__COUNT; i++) {
         g_assert_true(engine_type_parse(engine_type_name(i), &type));
         g_assert_cmpuint(type, ==, i);
     }

@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * aio=io_uring: one ring per AioContext, one io_uring_enter() per flush of
+ * the submit queue. Made by engine.c in the home thread, which alone submits
+ * and reaps, as IORING_SETUP_SINGLE_ISSUER demands.
+ *
+ * How it works: with DEFER_TASKRUN the kernel finishes requests in our
+ * context and only when we enter it to get events; until then it raises
+ * IORING_SQ_TASKRUN in shared memory. poll() therefore looks at two words, the
+ * completion queue's tail and those flags, and enters the kernel only when
+ * they say so.
+ *
+ * What wakes a sleeping loop is an eventfd registered with the ring, not the
+ * ring's own descriptor: deferred work signals the eventfd as it is queued,
+ * on every kernel that has DEFER_TASKRUN, while a poll of the ring is woken by
+ * posted completions, which deferred work is not yet. While the loop polls,
+ * IORING_CQ_EVENTFD_DISABLED spares the kernel the signals.
+ *
+ * Registered files and buffers would be set up in luring_new() and used in
+ * luring_prepare(); both need to hear when a descriptor or a mapping goes.
+ */
+#include <errno.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "engine-internal.h"
+#include "syscalls.h"
+
+#define SQ_ENTRIES 128
+#define CQ_ENTRIES 1024
+#define REAP_CHUNK 64
+#define DEFAULT_MAX_WORKERS 64
+
+typedef struct LUring {
+    Engine engine;
+    struct io_uring ring;
+    int event_fd;
+    AioHandler *handler;
+} LUring;
+
+typedef struct LUringResult {
+    EngineRequest *req;
+    int res;
+} LUringResult;
+
+/* --- Submission --- */
+
+static void luring_prepare_rw(struct io_uring_sqe *sqe, EngineRequest *req,
+                              bool write)
+{
+    unsigned niov;
+    const struct iovec *iov = engine_request_iov(req, &niov);
+    int64_t offset = engine_request_offset(req);
+
+    if (niov == 1) {
+        io_uring_prep_rw(write ? IORING_OP_WRITE : IORING_OP_READ, sqe,
+                         req->fd, iov->iov_base, iov->iov_len, offset);
+    } else {
+        io_uring_prep_rw(write ? IORING_OP_WRITEV : IORING_OP_READV, sqe,
+                         req->fd, iov, niov, offset);
+    }
+    sqe->rw_flags = engine_request_dsync(req) ? RWF_DSYNC : 0;
+}
+
+static void luring_prepare(struct io_uring_sqe *sqe, EngineRequest *req)
+{
+    EngineStep step = engine_request_step(req);
+
+    if (step == ENGINE_STEP_SYNC) {
+        io_uring_prep_fsync(sqe, req->fd, IORING_FSYNC_DATASYNC);
+    } else {
+        luring_prepare_rw(sqe, req, step == ENGINE_STEP_WRITE);
+    }
+    io_uring_sqe_set_data(sqe, req);
+}
+
+/*
+ * Takes entries that the kernel did not consume back out of the ring, so that
+ * a request is in the ring only while it is in flight and a queued one can be
+ * failed or moved. The kernel looks at the ring in io_uring_enter() alone:
+ * there is no SQPOLL thread.
+ */
+static void luring_rewind(struct io_uring_sq *sq)
+{
+    unsigned head = *sq->khead;
+
+    sq->sqe_head = sq->sqe_tail = head;
+    __atomic_store_n(sq->ktail, head, __ATOMIC_RELEASE);
+}
+
+static int luring_hand_over(SubmitQueue *queue, unsigned max)
+{
+    LUring *luring = container_of(queue, LUring, engine.queue);
+    EngineRequest *req = queue->head;
+    struct io_uring_sqe *sqe;
+    unsigned n = 0;
+    int ret;
+
+    while (n < max && (sqe = io_uring_get_sqe(&luring->ring))) {
+        luring_prepare(sqe, req);
+        req = req->next;
+        n++;
+    }
+    ret = engine_syscalls->uring_submit(&luring->ring);
+    if (ret < (int)n) {
+        luring_rewind(&luring->ring.sq);
+    }
+    return ret;
+}
+
+static const SubmitQueueOps luring_queue_ops = {
+    .hand_over = luring_hand_over,
+    .one_call = true,
+};
+
+/* --- Completion --- */
+
+static inline unsigned luring_flags(const LUring *luring)
+{
+    return __atomic_load_n(luring->ring.sq.kflags, __ATOMIC_SEQ_CST);
+}
+
+static inline unsigned luring_tail(const LUring *luring)
+{
+    return __atomic_load_n(luring->ring.cq.ktail, __ATOMIC_ACQUIRE);
+}
+
+/* The kernel holds completions that it posts when it is entered for them. */
+static inline bool luring_must_enter(const LUring *luring)
+{
+    return luring_flags(luring) &
+           (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+}
+
+/*
+ * Takes a chunk off the ring before any callback runs, so that callbacks that
+ * submit find its slots free.
+ */
+static unsigned luring_take(LUring *luring, unsigned tail,
+                            LUringResult *results)
+{
+    struct io_uring_cq *cq = &luring->ring.cq;
+    unsigned head = *cq->khead;
+    unsigned n = 0;
+
+    while (head != tail && n < REAP_CHUNK) {
+        const struct io_uring_cqe *cqe = &cq->cqes[head++ & cq->ring_mask];
+
+        results[n++] = (LUringResult) {
+            .req = io_uring_cqe_get_data(cqe),
+            .res = cqe->res,
+        };
+    }
+    io_uring_cq_advance(&luring->ring, n);
+    return n;
+}
+
+/* What is complete now; what completes meanwhile is for the next round. */
+static bool luring_reap(LUring *luring)
+{
+    LUringResult results[REAP_CHUNK];
+    unsigned tail, n;
+    bool any = false;
+
+    if (luring_must_enter(luring)) {
+        io_uring_get_events(&luring->ring);
+    }
+    tail = luring_tail(luring);
+    blk_io_plug(luring->engine.queue.ctx);
+    while ((n = luring_take(luring, tail, results))) {
+        any = true;
+        for (unsigned i = 0; i < n; i++) {
+            engine_request_came_back(&luring->engine.queue, results[i].req,
+                                     results[i].res);
+        }
+    }
+    blk_io_unplug(luring->engine.queue.ctx);
+    return any;
+}
+
+static void luring_ready(void *opaque)
+{
+    LUring *luring = opaque;
+    eventfd_t count;
+
+    /* Cleared first: what completes from here on makes it readable again. */
+    eventfd_read(luring->event_fd, &count);
+    luring_reap(luring);
+}
+
+static bool luring_poll(void *opaque)
+{
+    LUring *luring = opaque;
+
+    if (*luring->ring.cq.khead == luring_tail(luring) &&
+        !luring_must_enter(luring)) {
+        return false;
+    }
+    return luring_reap(luring);
+}
+
+/*
+ * Pairs with the kernel, which publishes a completion or IORING_SQ_TASKRUN
+ * and then reads this word: the loop polls once more after poll_end(), and
+ * thus after this sequentially consistent store, before it sleeps.
+ */
+static void luring_set_signals(LUring *luring, unsigned cq_flags)
+{
+    if (luring->ring.cq.kflags) {
+        __atomic_store_n(luring->ring.cq.kflags, cq_flags, __ATOMIC_SEQ_CST);
+    }
+}
+
+static void luring_poll_begin(void *opaque)
+{
+    luring_set_signals(opaque, IORING_CQ_EVENTFD_DISABLED);
+}
+
+static void luring_poll_end(void *opaque)
+{
+    luring_set_signals(opaque, 0);
+}
+
+static const AioHandlerOps luring_handler_ops = {
+    .ready = luring_ready,
+    .poll = luring_poll,
+    .poll_begin = luring_poll_begin,
+    .poll_end = luring_poll_end,
+};
+
+/* --- Set-up --- */
+
+/* Best first; a kernel that does not know a flag says -EINVAL. */
+static const unsigned setup_flags[] = {
+    /* Linux 6.1 */
+    IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL |
+        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+        IORING_SETUP_TASKRUN_FLAG,
+    /* Linux 5.19 */
+    IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL |
+        IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+    /* Linux 5.6 */
+    IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE,
+};
+
+/* Returns the entries of the completion queue, or negative errno. */
+static int luring_setup(struct io_uring *ring)
+{
+    int err = -EINVAL;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(setup_flags) && err == -EINVAL;
+         i++) {
+        struct io_uring_params params = {
+            .flags = setup_flags[i],
+            .cq_entries = CQ_ENTRIES,
+        };
+
+        err = engine_syscalls->uring_init(SQ_ENTRIES, ring, &params);
+        if (!err) {
+            return params.cq_entries;
+        }
+    }
+    return err;
+}
+
+/* Buffered writes and what else would block run on kernel threads: as many at
+ * most as our own pool would have. Refused before Linux 5.15, harmlessly. */
+static void luring_limit_workers(struct io_uring *ring, AioContext *ctx)
+{
+    unsigned max = aio_context_params(ctx)->thread_pool_max;
+    unsigned workers[2] = { max ? max : DEFAULT_MAX_WORKERS, 0 };
+
+    io_uring_register_iowq_max_workers(ring, workers);
+}
+
+static const char *luring_advice(int err)
+{
+    switch (err) {
+    case -ENOSYS:
+        return " (the kernel lacks io_uring, or a seccomp profile hides it)";
+    case -EPERM:
+    case -EACCES:
+        return " (forbidden by a seccomp profile or by the sysctl "
+               "kernel.io_uring_disabled)";
+    case -ENOMEM:
+        return " (raise the locked memory limit, ulimit -l)";
+    case -EMFILE:
+    case -ENFILE:
+        return " (raise the open files limit, ulimit -n)";
+    default:
+        return "";
+    }
+}
+
+static void luring_free(Engine *engine)
+{
+    LUring *luring = container_of(engine, LUring, engine);
+
+    submit_queue_destroy(&engine->queue);
+    aio_handler_remove(luring->handler);
+    io_uring_queue_exit(&luring->ring);
+    close(luring->event_fd);
+    g_free(luring);
+}
+
+static const EngineOps luring_ops = {
+    .type = ENGINE_IO_URING,
+    .free = luring_free,
+};
+
+/* Returns the entries of the completion queue, or negative errno with @call
+ * saying what failed. */
+static int luring_open(LUring *luring, const char **call)
+{
+    int entries, err;
+
+    *call = "eventfd";
+    luring->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (luring->event_fd < 0) {
+        return -errno;
+    }
+    *call = "io_uring_setup";
+    entries = luring_setup(&luring->ring);
+    if (entries < 0) {
+        close(luring->event_fd);
+        return entries;
+    }
+    *call = "io_uring_register";
+    err = io_uring_register_eventfd(&luring->ring, luring->event_fd);
+    if (err) {
+        io_uring_queue_exit(&luring->ring);
+        close(luring->event_fd);
+        return err;
+    }
+    return entries;
+}
+
+Engine *luring_new(AioContext *ctx, GError **error)
+{
+    g_autofree LUring *luring = g_new0(LUring, 1);
+    const char *call;
+    int entries = luring_open(luring, &call);
+
+    if (entries < 0) {
+        g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(-entries),
+                    "%s: %s%s", call, g_strerror(-entries),
+                    luring_advice(entries));
+        return NULL;
+    }
+    luring->engine.ops = &luring_ops;
+    luring_limit_workers(&luring->ring, ctx);
+    submit_queue_init(&luring->engine.queue, ctx, &luring_queue_ops, entries);
+    luring->handler = aio_handler_add(ctx, luring->event_fd,
+                                      &luring_handler_ops, luring);
+    return &g_steal_pointer(&luring)->engine;
+}

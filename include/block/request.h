@@ -12,6 +12,8 @@
 #ifndef BLOCK_REQUEST_H
 #define BLOCK_REQUEST_H
 
+#include <stddef.h>
+
 #include "block/engine.h"
 
 typedef struct BlockRequest BlockRequest;
@@ -59,10 +61,21 @@ struct BlockRequest {
     unsigned depth;
     BlockFrame frames[BLOCK_REQUEST_MAX_FRAMES];
 
-    /* private to the protocol driver that ends the request's way */
+    /*
+     * Private to the protocol driver that ends the request's way, but for
+     * engine.stats, which whoever makes the request sets: blk_submit(), or
+     * node.c in a child's from its parent's.
+     */
     void *protocol;
     EngineRequest engine;
 };
+
+/* The request that @engine_req is a part of. Context: any */
+static inline BlockRequest *block_request_of_engine(EngineRequest *engine_req)
+{
+    return (BlockRequest *)((char *)engine_req -
+                            offsetof(BlockRequest, engine));
+}
 
 /* Before the first use of a request; later uses need no new call.
  * Context: any */

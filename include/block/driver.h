@@ -19,8 +19,8 @@ typedef struct BlockLimits {
     uint32_t min_transfer;       /* granularity that costs no rewrite; 0: none */
     uint32_t opt_transfer;       /* best size; 0: none */
     uint32_t physical_block_size; /* 0: unknown */
-    int64_t max_transfer;        /* 0: ENGINE_MAX_BYTES */
-    unsigned max_iov;            /* 0: IOV_MAX */
+    int64_t max_transfer;        /* a driver's 0 becomes ENGINE_MAX_BYTES */
+    unsigned max_iov;            /* a driver's 0 becomes IOV_MAX */
     uint32_t discard_alignment;  /* granularity of deallocation; 0: unknown */
     bool can_discard;            /* discard does something */
     bool can_write_zeroes;       /* cheaper than writing zeroes */
@@ -54,7 +54,10 @@ struct BlockDriverState {
     bool force_share;
     BlockDetectZeroes detect_zeroes;
 
-    struct NodeAlign *align;   /* range lock for read-modify-write; node.c */
+    unsigned attached;         /* contexts, each as often as it was attached;
+                                  written in the home threads, one at a time:
+                                  the main thread waits */
+    struct RangeLock *range_lock; /* for read-modify-write, or NULL; node.c */
 };
 
 struct BlockDriver {
@@ -82,8 +85,9 @@ struct BlockDriver {
     /*
      * Takes the request: passes it on, splits or queues it. It completes
      * from the loop, never from inside. Checked before: range within
-     * total_bytes, alignment as in limits (by node.c), not a write to a
-     * read-only node. Context: home of req->ctx
+     * total_bytes (rounded up to request_alignment), alignment and size as in
+     * limits (by node.c), not a write to a read-only node.
+     * Context: home of req->ctx
      */
     void (*submit)(BlockDriverState *bs, BlockRequest *req);
 };
@@ -96,11 +100,16 @@ struct BlockDriver {
 void bdrv_submit(BlockDriverState *bs, BlockRequest *req);
 
 /*
- * Before writes of less than request_alignment may come: makes the range lock
- * that serialises read-modify-write. @block_size is what the device will use.
- * Context: main, nothing in flight
+ * Says that requests in units of @block_size will come, from a device or from
+ * a format for its child. Where that is less than a node's request_alignment,
+ * its writes become read-modify-write, and the range lock that serialises
+ * these is made; fails when that node is in use already. Context: main
  */
-void bdrv_set_block_size(BlockDriverState *bs, uint32_t block_size);
+bool bdrv_set_block_size(BlockDriverState *bs, uint32_t block_size,
+                         GError **error);
+
+/* After drv->open: fills in what it left 0. Context: main */
+void bdrv_finish_limits(BlockDriverState *bs);
 
 /* Down the graph, children first. Context: home of @ctx */
 void bdrv_attach_context(BlockDriverState *bs, AioContext *ctx);
@@ -108,5 +117,18 @@ void bdrv_detach_context(BlockDriverState *bs, AioContext *ctx);
 
 /* By name, or NULL. The table is in block/drivers.c. Context: any */
 const BlockDriver *bdrv_find_driver(const char *name);
+
+/* "file, raw, ...", for an error message. Caller frees. Context: main */
+char *bdrv_driver_names(void);
+
+/* Makes @driver known beside those of the table: for tests. Context: main */
+void bdrv_register(const BlockDriver *driver);
+
+/* The table's. */
+extern const BlockDriver bdrv_file;
+extern const BlockDriver bdrv_host_device;
+extern const BlockDriver bdrv_null_aio;
+extern const BlockDriver bdrv_null_co;
+extern const BlockDriver bdrv_raw;
 
 #endif

@@ -17,6 +17,12 @@ typedef struct BlockDriverState BlockDriverState;
  */
 BlockDriverState *bdrv_open(Options *opts, GError **error);
 
+/*
+ * The same for a node that stays, under the name it has to have, until
+ * bdrv_close_all(): what --blockdev does. Context: main
+ */
+bool bdrv_open_blockdev(Options *opts, GError **error);
+
 /* Borrowed, or NULL. Context: main */
 BlockDriverState *bdrv_find_node(const char *node_name);
 
@@ -24,7 +30,7 @@ BlockDriverState *bdrv_ref(BlockDriverState *bs); /* Context: main */
 /* The last reference closes. Context: main, drained */
 void bdrv_unref(BlockDriverState *bs);
 
-/* Drops the references that --blockdev created. Context: main */
+/* Drops the references that bdrv_open_blockdev() kept. Context: main */
 void bdrv_close_all(void);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(BlockDriverState, bdrv_unref)

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The drivers there are, by the name that driver= gives. */
+#include "block/driver.h"
+
+#include <string.h>
+
+static const BlockDriver *const drivers[] = {
+    &bdrv_raw,
+};
+
+static GSList *registered;
+
+void bdrv_register(const BlockDriver *driver)
+{
+    registered = g_slist_prepend(registered, (void *)driver);
+}
+
+const BlockDriver *bdrv_find_driver(const char *name)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(drivers); i++) {
+        if (strcmp(drivers[i]->name, name) == 0) {
+            return drivers[i];
+        }
+    }
+    for (GSList *l = registered; l; l = l->next) {
+        const BlockDriver *driver = l->data;
+
+        if (strcmp(driver->name, name) == 0) {
+            return driver;
+        }
+    }
+    return NULL;
+}
+
+char *bdrv_driver_names(void)
+{
+    GString *names = g_string_new(NULL);
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(drivers); i++) {
+        g_string_append_printf(names, "%s%s", i ? ", " : "",
+                               drivers[i]->name);
+    }
+    return g_string_free(names, FALSE);
+}

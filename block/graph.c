@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Opens, names and closes nodes; keeps the table of those that are open.
+ *
+ * Main thread only. A node is in the table from the moment it is usable until
+ * its last reference goes; its child is opened before and closed after it.
+ */
+#include "block/graph.h"
+
+#include "block/driver.h"
+#include "node-options.h"
+#include "range-lock.h"
+
+static GHashTable *nodes;    /* name to node, no reference */
+static GSList *blockdevs;    /* one reference each, newest first */
+static unsigned unnamed;     /* how many names we gave */
+
+static BlockDriverState *open_node(Options *opts,
+                                   const BlockDriverState *parent,
+                                   GError **error);
+
+BlockDriverState *bdrv_find_node(const char *node_name)
+{
+    return nodes ? g_hash_table_lookup(nodes, node_name) : NULL;
+}
+
+static void add_to_table(BlockDriverState *bs)
+{
+    if (!nodes) {
+        nodes = g_hash_table_new(g_str_hash, g_str_equal);
+    }
+    g_hash_table_insert(nodes, bs->node_name, bs);
+}
+
+static void remove_from_table(BlockDriverState *bs)
+{
+    g_hash_table_remove(nodes, bs->node_name);
+    if (g_hash_table_size(nodes) == 0) {
+        g_clear_pointer(&nodes, g_hash_table_unref);
+    }
+}
+
+BlockDriverState *bdrv_ref(BlockDriverState *bs)
+{
+    bs->refcount++;
+    return bs;
+}
+
+/* @bs is not, or not any more, in the table; its driver is closed. */
+static void free_node(BlockDriverState *bs)
+{
+    if (bs->file) {
+        bdrv_unref(bs->file);
+    }
+    range_lock_free(bs->range_lock);
+    g_free(bs->opaque);
+    g_free(bs->node_name);
+    g_free(bs);
+}
+
+void bdrv_unref(BlockDriverState *bs)
+{
+    g_assert(bs->refcount > 0);
+    if (--bs->refcount > 0) {
+        return;
+    }
+    g_assert(bs->attached == 0);
+    remove_from_table(bs);
+    if (bs->drv->close) {
+        bs->drv->close(bs);
+    }
+    free_node(bs);
+}
+
+static BlockDriverState *new_node(const BlockDriver *drv, char *node_name)
+{
+    BlockDriverState *bs = g_new0(BlockDriverState, 1);
+
+    bs->refcount = 1;
+    bs->drv = drv;
+    bs->opaque = drv->instance_size ? g_malloc0(drv->instance_size) : NULL;
+    bs->node_name = node_name ? node_name
+                              : g_strdup_printf("#block%03u", unnamed++);
+    bs->limits.request_alignment = 1;
+    bs->limits.memory_alignment = 1;
+    return bs;
+}
+
+static bool check_unique(Options *opts, const char *node_name, GError **error)
+{
+    if (!node_name || !bdrv_find_node(node_name)) {
+        return true;
+    }
+    g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                "%s: Duplicate nodes with node-name='%s'", options_what(opts),
+                node_name);
+    return false;
+}
+
+/* bs->file, from the name of a node or from a nested object. */
+static bool open_file_child(BlockDriverState *bs, Options *opts,
+                            GError **error)
+{
+    g_autofree char *name = NULL;
+    Options *child;
+
+    if (!options_has(opts, "file")) {
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                    "%s: driver '%s' needs the option 'file'",
+                    options_what(opts), bs->drv->name);
+        return false;
+    }
+    if (!options_take_child(opts, "file", &child, error)) {
+        return false;
+    }
+    if (child) {
+        bs->file = open_node(child, bs, error);
+        return bs->file != NULL;
+    }
+    if (!options_take_str(opts, "file", &name, error)) {
+        return false;
+    }
+    if (!bdrv_find_node(name)) {
+        g_autofree char *shown = g_strescape(name, NULL);
+
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                    "%s: option 'file': Cannot find a node with "
+                    "node-name='%.64s'", options_what(opts), shown);
+        return false;
+    }
+    bs->file = bdrv_ref(bdrv_find_node(name));
+    return true;
+}
+
+/* Over a read-only file a node is read-only too, unless it was told not. */
+static bool adopt_read_only(BlockDriverState *bs, Options *opts,
+                            bool must_write, GError **error)
+{
+    if (!bs->file || !bs->file->read_only || bs->read_only) {
+        return true;
+    }
+    if (!must_write || bs->auto_read_only) {
+        bs->read_only = true;
+        return true;
+    }
+    g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                "%s: read-only=off was specified, but node '%s' is read-only",
+                options_what(opts), bs->file->node_name);
+    return false;
+}
+
+/* On failure the driver holds nothing; the child may be open. */
+static bool open_driver(BlockDriverState *bs, Options *opts, bool must_write,
+                        GError **error)
+{
+    if (!bs->drv->is_protocol && !open_file_child(bs, opts, error)) {
+        return false;
+    }
+    if (!adopt_read_only(bs, opts, must_write, error) ||
+        !bs->drv->open(bs, opts, error)) {
+        return false;
+    }
+    bdrv_finish_limits(bs);
+    if (options_finish(opts, error) &&
+        check_unique(opts, bs->node_name, error)) {
+        return true;
+    }
+    if (bs->drv->close) {
+        bs->drv->close(bs);
+    }
+    return false;
+}
+
+static BlockDriverState *open_node(Options *options,
+                                   const BlockDriverState *parent,
+                                   GError **error)
+{
+    g_autoptr(Options) opts = options;
+    g_autofree char *node_name = NULL;
+    const BlockDriver *drv;
+    BlockDriverState *bs;
+    bool must_write;
+
+    if (!node_options_identify(opts, &node_name, &drv, error) ||
+        !check_unique(opts, node_name, error)) {
+        return NULL;
+    }
+    must_write = options_has(opts, "read-only");
+    bs = new_node(drv, g_steal_pointer(&node_name));
+    if (!node_options_take(opts, parent, bs, error) ||
+        !open_driver(bs, opts, must_write, error)) {
+        free_node(bs);
+        return NULL;
+    }
+    add_to_table(bs);
+    return bs;
+}
+
+BlockDriverState *bdrv_open(Options *opts, GError **error)
+{
+    return open_node(opts, NULL, error);
+}
+
+bool bdrv_open_blockdev(Options *opts, GError **error)
+{
+    BlockDriverState *bs;
+
+    if (!options_has(opts, "node-name")) {
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                    "%s: 'node-name' must be specified for the root node",
+                    options_what(opts));
+        options_free(opts);
+        return false;
+    }
+    bs = bdrv_open(opts, error);
+    if (!bs) {
+        return false;
+    }
+    blockdevs = g_slist_prepend(blockdevs, bs);
+    return true;
+}
+
+void bdrv_close_all(void)
+{
+    while (blockdevs) {
+        BlockDriverState *bs = blockdevs->data;
+
+        blockdevs = g_slist_delete_link(blockdevs, blockdevs);
+        bdrv_unref(bs);
+    }
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Reads the options that every node has, whatever its driver. Called by
+ * graph.c, in the main thread.
+ */
+#include "node-options.h"
+
+#include <string.h>
+
+#define NODE_NAME_MAX 31
+
+/* As QEMU wants identifiers: what starts with '#' is ours to give. */
+static bool is_well_formed(const char *name)
+{
+    return g_ascii_isalpha(*name) &&
+           strspn(name, "abcdefghijklmnopqrstuvwxyz"
+                        "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._") ==
+               strlen(name) &&
+           strlen(name) <= NODE_NAME_MAX;
+}
+
+static bool take_node_name(Options *opts, char **node_name, GError **error)
+{
+    g_autofree char *what = NULL;
+
+    if (!options_take_str(opts, "node-name", node_name, error)) {
+        return false;
+    }
+    if (!*node_name) {
+        return true;
+    }
+    if (!is_well_formed(*node_name)) {
+        g_autofree char *shown = g_strescape(*node_name, NULL);
+
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                    "%s: option 'node-name' needs a letter, then letters, "
+                    "digits, '-', '.' or '_', at most %d in all, not '%.64s'",
+                    options_what(opts), NODE_NAME_MAX, shown);
+        return false;
+    }
+    what = g_strdup_printf("blockdev '%s'", *node_name);
+    options_set_what(opts, what);
+    return true;
+}
+
+bool node_options_identify(Options *opts, char **node_name,
+                           const BlockDriver **drv, GError **error)
+{
+    g_autofree char *driver = NULL;
+    g_autofree char *names = NULL;
+    g_autofree char *shown = NULL;
+
+    if (!take_node_name(opts, node_name, error) ||
+        !options_need_str(opts, "driver", &driver, error)) {
+        return false;
+    }
+    *drv = bdrv_find_driver(driver);
+    if (*drv) {
+        return true;
+    }
+    names = bdrv_driver_names();
+    shown = g_strescape(driver, NULL);
+    g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                "%s: unknown driver '%.64s'; there are: %s",
+                options_what(opts), shown, names);
+    return false;
+}
+
+static bool take_booleans(Options *opts, BlockDriverState *bs, GError **error)
+{
+    return options_take_bool(opts, "read-only", &bs->read_only, error) &&
+           options_take_bool(opts, "auto-read-only", &bs->auto_read_only,
+                             error) &&
+           options_take_bool(opts, "cache.direct", &bs->cache_direct,
+                             error) &&
+           options_take_bool(opts, "cache.no-flush", &bs->cache_no_flush,
+                             error) &&
+           options_take_bool(opts, "force-share", &bs->force_share, error);
+}
+
+static bool take_enums(Options *opts, BlockDriverState *bs, GError **error)
+{
+    static const char *const discards[] = { "ignore", "unmap", NULL };
+    static const char *const detects[] = { "off", "on", "unmap", NULL };
+    int discard = bs->discard_unmap, detect = DETECT_ZEROES_OFF;
+
+    if (!options_take_enum(opts, "discard", discards, &discard, error) ||
+        !options_take_enum(opts, "detect-zeroes", detects, &detect, error)) {
+        return false;
+    }
+    bs->discard_unmap = discard;
+    bs->detect_zeroes = detect;
+    return true;
+}
+
+/*
+ * A format sends flushes and respects the user's wish for discards itself:
+ * its file passes on what it is given. Access and caching are one decision
+ * for both.
+ */
+static void inherit(BlockDriverState *bs, const BlockDriverState *parent)
+{
+    bs->read_only = parent->read_only;
+    bs->auto_read_only = parent->auto_read_only;
+    bs->cache_direct = parent->cache_direct;
+    bs->cache_no_flush = parent->cache_no_flush;
+    bs->force_share = parent->force_share;
+    bs->discard_unmap = true;
+}
+
+bool node_options_take(Options *opts, const BlockDriverState *parent,
+                       BlockDriverState *bs, GError **error)
+{
+    if (parent) {
+        inherit(bs, parent);
+    }
+    if (!take_booleans(opts, bs, error) || !take_enums(opts, bs, error)) {
+        return false;
+    }
+    if (bs->force_share && !bs->read_only) {
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                    "%s: force-share=on can only be used with read-only "
+                    "images", options_what(opts));
+        return false;
+    }
+    if (bs->detect_zeroes == DETECT_ZEROES_UNMAP && !bs->discard_unmap) {
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                    "%s: setting detect-zeroes to unmap is not allowed "
+                    "without setting discard operation to unmap",
+                    options_what(opts));
+        return false;
+    }
+    return true;
+}

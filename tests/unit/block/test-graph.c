@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Nodes: names, generic options, children and what they inherit, lifetime. */
+#include "tests/lib/block.h"
+#include "tests/lib/mem-node.h"
+
+#include <string.h>
+
+static void test_bad_options(void)
+{
+    static const struct {
+        const char *text, *message;
+    } cases[] = {
+        { "node-name=n0", "blockdev 'n0': option 'driver' is missing" },
+        { "nbd,node-name=n0",
+          "blockdev 'n0': unknown driver 'nbd'; there are: raw" },
+        { "test-mem,node-name=1x",
+          "--blockdev: option 'node-name' needs a letter, then letters, "
+          "digits, '-', '.' or '_', at most 31 in all, not '1x'" },
+        { "test-mem,node-name=#block000",
+          "--blockdev: option 'node-name' needs a letter, then letters, "
+          "digits, '-', '.' or '_', at most 31 in all, not '#block000'" },
+        { "test-mem,node-name=abcdefghijklmnopqrstuvwxyz012345",
+          "--blockdev: option 'node-name' needs a letter, then letters, "
+          "digits, '-', '.' or '_', at most 31 in all, not "
+          "'abcdefghijklmnopqrstuvwxyz012345'" },
+        { "test-mem,node-name=n0,fo.o=1",
+          "blockdev 'n0': unknown option 'fo.o'" },
+        { "test-mem,node-name=n0,file=x",
+          "blockdev 'n0': unknown option 'file'" },
+        { "test-mem,node-name=n0,read-only=maybe",
+          "blockdev 'n0': option 'read-only' needs 'on' or 'off', not "
+          "'maybe'" },
+        { "test-mem,node-name=n0,discard=yes",
+          "blockdev 'n0': option 'discard' needs 'ignore' or 'unmap', not "
+          "'yes'" },
+        { "test-mem,node-name=n0,detect-zeroes=unmap",
+          "blockdev 'n0': setting detect-zeroes to unmap is not allowed "
+          "without setting discard operation to unmap" },
+        { "test-mem,node-name=n0,force-share=on",
+          "blockdev 'n0': force-share=on can only be used with read-only "
+          "images" },
+        { "raw,node-name=r0",
+          "blockdev 'r0': driver 'raw' needs the option 'file'" },
+        { "raw,node-name=r0,file=r0",
+          "blockdev 'r0': option 'file': Cannot find a node with "
+          "node-name='r0'" },
+        { "{\"driver\":\"raw\",\"node-name\":\"r0\",\"file\":7}",
+          "blockdev 'r0': option 'file' needs an object or a name" },
+        { "raw,node-name=r0,file.driver=test-mem,file.size=x",
+          "blockdev 'r0': option 'file.size' needs a size (a number, and b, "
+          "k, M, G, T, P or E for its unit), not 'x'" },
+        { "raw,node-name=r0,file.driver=test-mem,file.bar=1",
+          "blockdev 'r0': unknown option 'file.bar'" },
+        { "raw,node-name=r0,file.driver=test-mem,file.node-name=r0",
+          "blockdev 'r0': Duplicate nodes with node-name='r0'" },
+        { "raw,node-name=r0,file.driver=test-mem,bar=1",
+          "blockdev 'r0': unknown option 'bar'" },
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        test_open_fails(cases[i].text, cases[i].message);
+        g_assert_null(bdrv_find_node("n0"));
+        g_assert_null(bdrv_find_node("r0"));
+    }
+}
+
+static void test_names(void)
+{
+    g_autoptr(BlockDriverState) bs = test_open("test-mem,node-name=n0");
+    g_autoptr(BlockDriverState) inline1 = test_open("test-mem");
+    g_autoptr(BlockDriverState) inline2 = test_open("test-mem");
+
+    g_assert_true(bdrv_find_node("n0") == bs);
+    g_assert_null(bdrv_find_node("n1"));
+    g_assert_true(g_str_has_prefix(inline1->node_name, "#block"));
+    g_assert_cmpstr(inline1->node_name, !=, inline2->node_name);
+    g_assert_true(bdrv_find_node(inline1->node_name) == inline1);
+    test_open_fails("test-mem,node-name=n0",
+                    "blockdev 'n0': Duplicate nodes with node-name='n0'");
+}
+
+static void test_references(void)
+{
+    BlockDriverState *file = test_open("test-mem,node-name=f");
+    BlockDriverState *raw = test_open("raw,node-name=r,file=f");
+
+    g_assert_true(raw->file == file);
+    bdrv_unref(file);
+    g_assert_true(bdrv_find_node("f") == file); /* raw holds it */
+    bdrv_unref(bdrv_ref(raw));
+    g_assert_true(bdrv_find_node("r") == raw);
+    bdrv_unref(raw);
+    g_assert_null(bdrv_find_node("r"));
+    g_assert_null(bdrv_find_node("f"));
+}
+
+static bool open_blockdev(const char *text, GError **error)
+{
+    return bdrv_open_blockdev(options_parse(text, "--blockdev", "driver",
+                                            NULL), error);
+}
+
+static void test_blockdev(void)
+{
+    g_autoptr(GError) error = NULL;
+
+    g_assert_false(open_blockdev("test-mem", &error));
+    g_assert_cmpstr(error->message, ==,
+                    "--blockdev: 'node-name' must be specified for the root "
+                    "node");
+    g_assert_true(open_blockdev("test-mem,node-name=f", NULL));
+    g_assert_true(open_blockdev("raw,node-name=r,file=f", NULL));
+    g_assert_false(open_blockdev("raw,node-name=r,file=f", NULL));
+    g_assert_nonnull(bdrv_find_node("r"));
+    bdrv_close_all();
+    g_assert_null(bdrv_find_node("r"));
+    g_assert_null(bdrv_find_node("f"));
+}
+
+static void test_inherits(void)
+{
+    g_autoptr(BlockDriverState) raw = test_open(
+        "raw,read-only=on,auto-read-only=on,cache.direct=on,cache.no-flush=on,"
+        "force-share=on,detect-zeroes=on,file.driver=test-mem");
+    g_autoptr(BlockDriverState) own = test_open(
+        "raw,cache.direct=on,cache.no-flush=on,file.driver=test-mem,"
+        "file.cache.direct=off,file.discard=ignore");
+
+    g_assert_true(raw->file->read_only && raw->file->auto_read_only &&
+                  raw->file->cache_direct && raw->file->cache_no_flush &&
+                  raw->file->force_share);
+    g_assert_cmpint(raw->file->detect_zeroes, ==, DETECT_ZEROES_OFF);
+    g_assert_false(raw->discard_unmap);
+    g_assert_true(raw->file->discard_unmap);
+    g_assert_false(own->file->cache_direct);
+    g_assert_true(own->file->cache_no_flush);
+    g_assert_false(own->file->discard_unmap);
+}
+
+/* A named node is what it was made. */
+static void test_reference_inherits_nothing(void)
+{
+    g_autoptr(BlockDriverState) file = test_open("test-mem,node-name=f");
+    g_autoptr(BlockDriverState) raw = test_open(
+        "raw,file=f,cache.direct=on,read-only=on");
+
+    g_assert_false(file->cache_direct);
+    g_assert_false(file->read_only);
+    g_assert_false(file->discard_unmap);
+}
+
+static void test_read_only_file(void)
+{
+    g_autoptr(BlockDriverState) file =
+        test_open("test-mem,node-name=f,read-only=on");
+    g_autoptr(BlockDriverState) plain = test_open("raw,file=f");
+    g_autoptr(BlockDriverState) automatic =
+        test_open("raw,file=f,read-only=off,auto-read-only=on");
+
+    g_assert_true(plain->read_only);
+    g_assert_true(automatic->read_only);
+    test_open_fails("raw,node-name=r,file=f,read-only=off",
+                    "blockdev 'r': read-only=off was specified, but node 'f' "
+                    "is read-only");
+}
+
+static void test_attach(void)
+{
+    g_autoptr(BlockDriverState) raw = test_open("raw,file.driver=test-mem");
+
+    bdrv_attach_context(raw, test_ctx());
+    bdrv_attach_context(raw, test_ctx());
+    g_assert_cmpuint(raw->attached, ==, 2);
+    g_assert_cmpuint(test_mem(raw->file)->attached, ==, 2);
+    bdrv_detach_context(raw, test_ctx());
+    bdrv_detach_context(raw, test_ctx());
+    g_assert_cmpuint(raw->file->attached, ==, 0);
+    g_assert_cmpuint(test_mem(raw->file)->detached, ==, 2);
+}
+
+int main(int argc, char **argv)
+{
+    int ret;
+
+    g_test_init(&argc, &argv, NULL);
+    test_mem_register();
+    g_test_add_func("/graph/bad-options", test_bad_options);
+    g_test_add_func("/graph/names", test_names);
+    g_test_add_func("/graph/references", test_references);
+    g_test_add_func("/graph/blockdev", test_blockdev);
+    g_test_add_func("/graph/inherits", test_inherits);
+    g_test_add_func("/graph/reference-inherits-nothing",
+                    test_reference_inherits_nothing);
+    g_test_add_func("/graph/read-only-file", test_read_only_file);
+    g_test_add_func("/graph/attach", test_attach);
+    ret = g_test_run();
+    test_block_end();
+    return ret;
+}

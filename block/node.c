@@ -91,7 +91,7 @@ static void submit_tracked(BlockDriverState *bs, BlockRequest *req)
 static void submit_modifying(BlockDriverState *bs, BlockRequest *req)
 {
     if (G_UNLIKELY(!node_request_fits(bs, req))) {
-        block_request_complete_later(req, -EINVAL);
+        node_align_submit(bs, req);
     } else if (G_UNLIKELY(bs->range_lock)) {
         submit_tracked(bs, req);
     } else {
@@ -142,7 +142,7 @@ void bdrv_submit(BlockDriverState *bs, BlockRequest *req)
         if (G_LIKELY(node_request_fits(bs, req))) {
             bs->drv->submit(bs, req);
         } else {
-            block_request_complete_later(req, -EINVAL);
+            node_align_submit(bs, req);
         }
         break;
     case BLOCK_WRITE:

@@ -48,6 +48,23 @@ static void test_window(void)
     test_detach_unref(bs);
 }
 
+/* A window at an odd place makes aligned writes unaligned. */
+static void test_unaligned_window(void)
+{
+    BlockDriverState *bs =
+        test_open_attached("raw,offset=512,file.driver=test-mem,"
+                           "file.size=65536,file.request-alignment=4096");
+    uint8_t *data = test_mem(bs->file)->data;
+
+    memset(data, 9, 65536);
+    test_pattern(buf, 4096, 3);
+    g_assert_cmpint(test_rw(bs, BLOCK_WRITE, 4096, buf, 4096), ==, 0);
+    g_assert_cmpmem(data + 4608, 4096, buf, 4096);
+    g_assert_cmpint(data[4607], ==, 9);
+    g_assert_cmpint(data[8704], ==, 9);
+    test_detach_unref(bs);
+}
+
 static void test_limits(void)
 {
     g_autoptr(BlockDriverState) bs =
@@ -105,6 +122,7 @@ int main(int argc, char **argv)
     test_mem_register();
     g_test_add_func("/raw/whole", test_whole);
     g_test_add_func("/raw/window", test_window);
+    g_test_add_func("/raw/unaligned-window", test_unaligned_window);
     g_test_add_func("/raw/limits", test_limits);
     g_test_add_func("/raw/bad", test_bad);
     ret = g_test_run();

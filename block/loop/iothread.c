@@ -52,14 +52,22 @@ static void *iothread_run(void *opaque)
     return NULL;
 }
 
-/* Signals are for the main thread: the new one is born with all blocked. */
+/*
+ * Signals are for the main thread: the new one is born with all blocked, but
+ * for its own faults. A blocked SIGBUS would kill the process without asking
+ * the handler that survives guest memory being taken away.
+ */
 static int start_thread(IOThread *iothread)
 {
-    sigset_t all, old;
+    sigset_t blocked, old;
     int ret;
 
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
+    sigfillset(&blocked);
+    sigdelset(&blocked, SIGBUS);
+    sigdelset(&blocked, SIGSEGV);
+    sigdelset(&blocked, SIGFPE);
+    sigdelset(&blocked, SIGILL);
+    pthread_sigmask(SIG_SETMASK, &blocked, &old);
     ret = pthread_create(&iothread->thread, NULL, iothread_run, iothread);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     return ret;

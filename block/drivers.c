@@ -5,7 +5,7 @@
 #include <string.h>
 
 static const BlockDriver *const drivers[] = {
-    &bdrv_raw,
+    &bdrv_null_aio, &bdrv_null_co, &bdrv_raw,
 };
 
 static GSList *registered;

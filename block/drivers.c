@@ -5,7 +5,7 @@
 #include <string.h>
 
 static const BlockDriver *const drivers[] = {
-    &bdrv_null_aio, &bdrv_null_co, &bdrv_raw,
+    &bdrv_file, &bdrv_host_device, &bdrv_null_aio, &bdrv_null_co, &bdrv_raw,
 };
 
 static GSList *registered;

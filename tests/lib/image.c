@@ -90,6 +90,11 @@ void test_image_read(const TestImage *image, int64_t offset, void *buf,
     close(fd);
 }
 
+void test_image_truncate(const TestImage *image, int64_t bytes)
+{
+    g_assert_cmpint(truncate(image->path, bytes), ==, 0);
+}
+
 void test_pattern(void *buf, size_t bytes, uint32_t seed)
 {
     uint8_t *p = buf;

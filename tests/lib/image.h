@@ -30,6 +30,8 @@ void test_image_write(const TestImage *image, int64_t offset, const void *buf,
 void test_image_read(const TestImage *image, int64_t offset, void *buf,
                      size_t bytes);
 
+void test_image_truncate(const TestImage *image, int64_t bytes);
+
 /* Bytes that differ at every offset and with every seed. */
 void test_pattern(void *buf, size_t bytes, uint32_t seed);
 

@@ -12,8 +12,8 @@ static void test_bad_options(void)
     } cases[] = {
         { "node-name=n0", "blockdev 'n0': option 'driver' is missing" },
         { "nbd,node-name=n0",
-          "blockdev 'n0': unknown driver 'nbd'; there are: null-aio, null-co, "
-          "raw" },
+          "blockdev 'n0': unknown driver 'nbd'; there are: file, host_device, "
+          "null-aio, null-co, raw" },
         { "test-mem,node-name=1x",
           "--blockdev: option 'node-name' needs a letter, then letters, "
           "digits, '-', '.' or '_', at most 31 in all, not '1x'" },

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Opens the file of a "file" or "host_device" node: options, kind of file,
+ * access mode, locks. Called by the graph; all in the main thread.
+ */
+#include "file-posix.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "file-lock.h"
+
+typedef struct FileOptions {
+    char *filename;
+    int aio;
+    int locking;
+    uint64_t max_batch;
+    bool drop_cache; /* accepted: there is no migration between our nodes */
+} FileOptions;
+
+static void file_options_clear(FileOptions *options)
+{
+    g_clear_pointer(&options->filename, g_free);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(FileOptions, file_options_clear)
+
+static bool take_aio(Options *opts, int *aio, GError **error)
+{
+    const char *names[ENGINE__COUNT + 1] = { NULL };
+
+    for (unsigned i = 0; i < ENGINE__COUNT; i++) {
+        names[i] = engine_type_name(i);
+    }
+    return options_take_enum(opts, "aio", names, aio, error);
+}
+
+static bool take_options(BlockDriverState *bs, Options *opts,
+                         FileOptions *options, GError **error)
+{
+    static const char *const lockings[] = { "off", "on", "auto", NULL };
+
+    options->aio = ENGINE_THREADS;
+    options->locking = FILE_LOCKING_AUTO;
+    options->drop_cache = true;
+    if (!options_need_str(opts, "filename", &options->filename, error) ||
+        !take_aio(opts, &options->aio, error) ||
+        !options_take_uint(opts, "aio-max-batch", FILE_MAX_BATCH_LIMIT,
+                           &options->max_batch, error) ||
+        !options_take_enum(opts, "locking", lockings, &options->locking,
+                           error) ||
+        !options_take_bool(opts, "drop-cache", &options->drop_cache, error)) {
+        return false;
+    }
+    if (options_has(opts, "pr-manager")) {
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                    "%s: option 'pr-manager': persistent reservations are "
+                    "not supported", options_what(opts));
+        return false;
+    }
+    if (options->aio == ENGINE_NATIVE && !bs->cache_direct) {
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                    "%s: aio=native was specified, but it requires "
+                    "cache.direct=on, which was not specified.",
+                    options_what(opts));
+        return false;
+    }
+    return true;
+}
+
+static const char *kind_name(mode_t mode)
+{
+    return S_ISREG(mode)    ? "a regular file"
+           : S_ISDIR(mode)  ? "a directory"
+           : S_ISBLK(mode)  ? "a block device"
+           : S_ISCHR(mode)  ? "a character device"
+           : S_ISFIFO(mode) ? "a pipe"
+           : S_ISSOCK(mode) ? "a socket"
+                            : "something else";
+}
+
+static bool check_kind(BlockDriverState *bs, mode_t mode, GError **error)
+{
+    FileState *s = bs->opaque;
+    const char *needed = s->is_device ? "a block device" : "a regular file";
+    const char *hint = "";
+
+    if (s->is_device ? S_ISBLK(mode) : S_ISREG(mode)) {
+        return true;
+    }
+    if (S_ISBLK(mode)) {
+        hint = "; use driver=host_device";
+    } else if (S_ISREG(mode)) {
+        hint = "; use driver=file";
+    }
+    g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
+                "'%s' driver requires '%s' to be %s, and it is %s%s",
+                bs->drv->name, s->path, needed, kind_name(mode), hint);
+    return false;
+}
+
+static bool open_error(FileState *s, bool direct, int err, GError **error)
+{
+    g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(err),
+                "Could not open '%s': %s", s->path,
+                direct && err == EINVAL
+                    ? "file system may not support O_DIRECT, which "
+                      "cache.direct=on needs"
+                    : g_strerror(err));
+    return false;
+}
+
+static int open_mode(BlockDriverState *bs, bool read_only)
+{
+    FileState *s = bs->opaque;
+    int flags = O_CLOEXEC | (read_only ? O_RDONLY : O_RDWR) |
+                (bs->cache_direct ? O_DIRECT : 0);
+    int fd;
+
+    do {
+        fd = open(s->path, flags);
+    } while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
+/* Looks at the kind before it opens: an open of a pipe could wait forever,
+ * one of a tape could rewind it. */
+static bool open_fd(BlockDriverState *bs, GError **error)
+{
+    FileState *s = bs->opaque;
+    struct stat st;
+
+    if (stat(s->path, &st) < 0) {
+        return open_error(s, false, errno, error);
+    }
+    if (!check_kind(bs, st.st_mode, error)) {
+        return false;
+    }
+    s->fd = open_mode(bs, bs->read_only);
+    if (s->fd < 0 && !bs->read_only && bs->auto_read_only &&
+        (errno == EACCES || errno == EPERM || errno == EROFS)) {
+        s->fd = open_mode(bs, true);
+        bs->read_only = s->fd >= 0;
+    }
+    if (s->fd < 0) {
+        return open_error(s, bs->cache_direct, errno, error);
+    }
+    if (fstat(s->fd, &st) < 0) {
+        return open_error(s, false, errno, error);
+    }
+    return check_kind(bs, st.st_mode, error);
+}
+
+/* What a guest's disk holds and shares: nobody else writes or resizes. */
+static bool lock_image(BlockDriverState *bs, FileLocking locking,
+                       GError **error)
+{
+    FileState *s = bs->opaque;
+    FileLockParams params = {
+        .locking = locking,
+        .held = FILE_PERM_CONSISTENT_READ,
+        .shared = FILE_PERM_CONSISTENT_READ | FILE_PERM_WRITE_UNCHANGED,
+    };
+
+    if (!bs->read_only) {
+        params.held |= FILE_PERM_WRITE;
+    }
+    if (bs->force_share) {
+        params.shared = FILE_PERM_ALL;
+    }
+    return file_lock_take(s->fd, s->path, &params, error);
+}
+
+static bool open_common(BlockDriverState *bs, Options *opts, GError **error)
+{
+    FileState *s = bs->opaque;
+    g_auto(FileOptions) options = { 0 };
+
+    s->fd = -1;
+    file_flush_init(&s->flush);
+    if (!take_options(bs, opts, &options, error)) {
+        file_close(bs);
+        return false;
+    }
+    s->path = g_steal_pointer(&options.filename);
+    s->aio = options.aio;
+    s->max_batch = options.max_batch;
+    if (!open_fd(bs, error) || !lock_image(bs, options.locking, error) ||
+        !file_probe(bs, error)) {
+        g_prefix_error(error, "%s: ", options_what(opts));
+        file_close(bs);
+        return false;
+    }
+    return true;
+}
+
+bool file_open(BlockDriverState *bs, Options *opts, GError **error)
+{
+    return open_common(bs, opts, error);
+}
+
+bool host_device_open(BlockDriverState *bs, Options *opts, GError **error)
+{
+    FileState *s = bs->opaque;
+
+    s->is_device = true;
+    return open_common(bs, opts, error);
+}
+
+void file_close(BlockDriverState *bs)
+{
+    FileState *s = bs->opaque;
+
+    home_list_free(&s->homes);
+    file_flush_destroy(&s->flush);
+    if (s->fd >= 0) {
+        close(s->fd);
+        s->fd = -1;
+    }
+    g_clear_pointer(&s->path, g_free);
+}

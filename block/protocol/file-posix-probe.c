@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Finds out what an open file or block device asks of I/O and what it likes:
+ * length, alignment, granularities. Called once, by file-posix-open.c.
+ *
+ * Sources, best first: statx() says what direct I/O needs since Linux 6.1; a
+ * device says it through ioctls and sysfs; what is left is found by trying.
+ */
+#include "file-posix.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#define PROBE_MIN 512u
+#define PROBE_MAX 4096u
+
+static bool is_power_of_2(uint64_t n)
+{
+    return n && (n & (n - 1)) == 0;
+}
+
+/* Whether statx() knows. Zero would mean "no direct I/O on this file", but
+ * the open with O_DIRECT has succeeded: then trying decides. */
+static bool probe_statx(int fd, BlockLimits *limits)
+{
+#ifdef STATX_DIOALIGN
+    struct statx st;
+
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &st) < 0 ||
+        !(st.stx_mask & STATX_DIOALIGN) ||
+        !is_power_of_2(st.stx_dio_mem_align) ||
+        !is_power_of_2(st.stx_dio_offset_align)) {
+        return false;
+    }
+    limits->memory_alignment = st.stx_dio_mem_align;
+    limits->request_alignment = st.stx_dio_offset_align;
+    return true;
+#else
+    return false;
+#endif
+}
+
+/*
+ * Whether a direct read of @align bytes into memory that is aligned to no
+ * more works. Errors other than EINVAL are about the medium and not about
+ * alignment, as far as one can tell.
+ */
+static bool try_alignment(int fd, char *buf, unsigned align)
+{
+    ssize_t ret;
+
+    do {
+        ret = pread(fd, buf + align, align, 0);
+    } while (ret < 0 && errno == EINTR);
+    return ret >= 0 || errno != EINVAL;
+}
+
+static bool probe_by_reading(int fd, BlockLimits *limits)
+{
+    char *buf = NULL;
+    unsigned align;
+
+    if (posix_memalign((void **)&buf, 2 * PROBE_MAX, 2 * PROBE_MAX)) {
+        return false;
+    }
+    for (align = PROBE_MIN; align <= PROBE_MAX; align *= 2) {
+        if (try_alignment(fd, buf, align)) {
+            break;
+        }
+    }
+    free(buf);
+    limits->request_alignment = align;
+    limits->memory_alignment = align;
+    return align <= PROBE_MAX;
+}
+
+static bool probe_alignment(BlockDriverState *bs, GError **error)
+{
+    FileState *s = bs->opaque;
+
+    bs->limits.request_alignment = 1;
+    bs->limits.memory_alignment = 1;
+    if (!bs->cache_direct || probe_statx(s->fd, &bs->limits)) {
+        return true;
+    }
+    if (s->is_device) {
+        bs->limits.request_alignment = s->device_block_size;
+        bs->limits.memory_alignment = s->device_block_size;
+        return true;
+    }
+    if (probe_by_reading(s->fd, &bs->limits)) {
+        return true;
+    }
+    g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
+                "cache.direct=on, but direct reads of '%s' fail with every "
+                "alignment up to %u bytes: use cache.direct=off", s->path,
+                PROBE_MAX);
+    return false;
+}
+
+/* A number from the device's queue directory; 0 where there is none. A
+ * partition has its disk's. */
+static uint64_t queue_limit(dev_t dev, const char *name)
+{
+    static const char *const dirs[] = { "queue", "../queue" };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(dirs); i++) {
+        g_autofree char *path = g_strdup_printf(
+            "/sys/dev/block/%u:%u/%s/%s", major(dev), minor(dev), dirs[i],
+            name);
+        g_autofree char *text = NULL;
+
+        if (g_file_get_contents(path, &text, NULL, NULL)) {
+            return g_ascii_strtoull(text, NULL, 10);
+        }
+    }
+    return 0;
+}
+
+/*
+ * The kernel splits what is too long for a device, so that max_transfer only
+ * says where merging stops paying. The number of segments is no limit at all:
+ * neighbouring pages are one segment.
+ */
+static void probe_device_limits(BlockDriverState *bs, dev_t dev)
+{
+    FileState *s = bs->opaque;
+    BlockLimits *limits = &bs->limits;
+    uint64_t max_bytes = queue_limit(dev, "max_hw_sectors_kb") * 1024;
+    unsigned value;
+
+    if (ioctl(s->fd, BLKPBSZGET, &value) == 0 && is_power_of_2(value)) {
+        limits->physical_block_size = value;
+    }
+    if (ioctl(s->fd, BLKIOMIN, &value) == 0) {
+        limits->min_transfer = value;
+    }
+    if (ioctl(s->fd, BLKIOOPT, &value) == 0) {
+        limits->opt_transfer = value;
+    }
+    limits->max_transfer = max_bytes < ENGINE_MAX_BYTES ? max_bytes : 0;
+    limits->discard_alignment = queue_limit(dev, "discard_granularity");
+    limits->can_discard = queue_limit(dev, "discard_max_bytes") > 0;
+    limits->can_write_zeroes = queue_limit(dev, "write_zeroes_max_bytes") > 0;
+    s->no_discard = !limits->can_discard;
+}
+
+/* Whether the file system can punch holes is learnt from the first try: any
+ * probe that proves it would change the file. */
+static void probe_file_limits(BlockDriverState *bs, const struct stat *st)
+{
+    BlockLimits *limits = &bs->limits;
+
+    if (is_power_of_2(st->st_blksize)) {
+        limits->min_transfer = st->st_blksize;
+        limits->discard_alignment = st->st_blksize;
+    }
+    limits->can_discard = true;
+    limits->can_write_zeroes = true;
+}
+
+/* Length, and of a device its block size. */
+static bool probe_size(BlockDriverState *bs, struct stat *st, GError **error)
+{
+    FileState *s = bs->opaque;
+    uint64_t bytes;
+    int block_size;
+
+    if (fstat(s->fd, st) == 0) {
+        bs->total_bytes = st->st_size;
+        if (!s->is_device) {
+            return true;
+        }
+        if (ioctl(s->fd, BLKGETSIZE64, &bytes) == 0 &&
+            ioctl(s->fd, BLKSSZGET, &block_size) == 0) {
+            bs->total_bytes = bytes;
+            s->device_block_size = block_size;
+            return true;
+        }
+    }
+    g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(errno),
+                "Could not get the size of '%s': %s", s->path,
+                g_strerror(errno));
+    return false;
+}
+
+bool file_probe(BlockDriverState *bs, GError **error)
+{
+    FileState *s = bs->opaque;
+    struct stat st;
+
+    if (!probe_size(bs, &st, error)) {
+        return false;
+    }
+    if (!probe_alignment(bs, error)) {
+        return false;
+    }
+    if (s->is_device) {
+        probe_device_limits(bs, st.st_rdev);
+    } else {
+        probe_file_limits(bs, &st);
+    }
+    if (bs->limits.request_alignment > 1) {
+        bs->limits.physical_block_size = MAX(bs->limits.physical_block_size,
+                                             bs->limits.request_alignment);
+    }
+    return true;
+}

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The "file" and "host_device" drivers: hands a request to the engine that
+ * the user chose, or to a worker what no engine knows.
+ *
+ * Called by block/node.c, which has aligned the request. The one rule: after
+ * a flush has failed, no later flush may succeed.
+ */
+#include "file-posix.h"
+
+#include <errno.h>
+
+typedef struct FileHome {
+    HomeEntry entry;
+    Engine *engine;
+} FileHome;
+
+static void file_attach_context(BlockDriverState *bs, AioContext *ctx)
+{
+    FileState *s = bs->opaque;
+    bool first;
+    FileHome *home = home_list_attach(&s->homes, ctx, sizeof(*home), &first);
+
+    if (first) {
+        home->engine = engine_get(ctx, s->aio);
+    }
+}
+
+static void file_detach_context(BlockDriverState *bs, AioContext *ctx)
+{
+    FileState *s = bs->opaque;
+
+    home_list_detach(&s->homes, ctx);
+}
+
+static void file_read_cb(EngineRequest *engine_req, int ret)
+{
+    block_request_complete(block_request_of_engine(engine_req), ret);
+}
+
+static void file_write_cb(EngineRequest *engine_req, int ret)
+{
+    BlockRequest *req = block_request_of_engine(engine_req);
+    BlockDriverState *bs = req->protocol;
+    FileState *s = bs->opaque;
+
+    /*
+     * A synchronous write through the page cache reports, and thereby
+     * forgets, errors of everything that was cached before it.
+     */
+    if (ret == -EIO && (engine_req->flags & ENGINE_FUA) && !bs->cache_direct) {
+        file_flag_set(&s->flush_failed);
+    }
+    block_request_complete(req, ret);
+}
+
+void file_engine_submit(BlockDriverState *bs, BlockRequest *req)
+{
+    FileState *s = bs->opaque;
+    FileHome *home = home_list_find(&s->homes, req->ctx);
+    EngineRequest *engine_req = &req->engine;
+
+    engine_req->fd = s->fd;
+    engine_req->max_batch = s->max_batch;
+    engine_req->offset = req->offset;
+    engine_req->bytes = req->bytes;
+    engine_req->iov = req->iov;
+    engine_req->niov = req->niov;
+    engine_submit(home->engine, engine_req);
+}
+
+static void file_submit_write(BlockDriverState *bs, BlockRequest *req)
+{
+    bool fua = (req->flags & BLOCK_REQ_FUA) && !bs->cache_no_flush;
+
+    req->engine.op = ENGINE_WRITE;
+    req->engine.flags = fua ? ENGINE_FUA : 0;
+    req->engine.cb = file_write_cb;
+    file_engine_submit(bs, req);
+}
+
+static void file_submit(BlockDriverState *bs, BlockRequest *req)
+{
+    req->protocol = bs;
+    switch (req->op) {
+    case BLOCK_READ:
+        req->engine.op = ENGINE_READ;
+        req->engine.flags = bs->cache_direct ? 0 : ENGINE_NOWAIT_READ;
+        req->engine.cb = file_read_cb;
+        file_engine_submit(bs, req);
+        break;
+    case BLOCK_WRITE:
+        file_submit_write(bs, req);
+        break;
+    case BLOCK_FLUSH:
+        file_flush_submit(bs, req);
+        break;
+    case BLOCK_DISCARD:
+        block_request_complete_later(req, 0); /* advisory */
+        break;
+    case BLOCK_WRITE_ZEROES:
+        block_request_complete_later(req, -EOPNOTSUPP);
+        break;
+    default:
+        g_assert_not_reached();
+    }
+}
+
+const BlockDriver bdrv_file = {
+    .name = "file",
+    .is_protocol = true,
+    .instance_size = sizeof(FileState),
+    .open = file_open,
+    .close = file_close,
+    .attach_context = file_attach_context,
+    .detach_context = file_detach_context,
+    .submit = file_submit,
+};
+
+const BlockDriver bdrv_host_device = {
+    .name = "host_device",
+    .is_protocol = true,
+    .instance_size = sizeof(FileState),
+    .open = host_device_open,
+    .close = file_close,
+    .attach_context = file_attach_context,
+    .detach_context = file_detach_context,
+    .submit = file_submit,
+};

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the files of the "file" and "host_device" drivers share. Private to
+ * block/protocol.
+ *
+ * file-posix-open.c makes a FileState, file-posix-probe.c finds out what the
+ * file can do, file-posix.c hands requests to engines, file-posix-flush.c
+ * lets flushes go one after the other, file-posix-worker.c does in a worker
+ * what no engine knows.
+ */
+#ifndef BLOCK_PROTOCOL_FILE_POSIX_H
+#define BLOCK_PROTOCOL_FILE_POSIX_H
+
+#include "home-list.h"
+
+#include <pthread.h>
+
+#include "block/driver.h"
+
+#define FILE_MAX_BATCH_LIMIT 1024
+
+/* Flushes of one file, one at a time; file-posix-flush.c. */
+typedef struct FileFlush {
+    pthread_mutex_t mutex;
+    bool busy;             /* GUARDED_BY mutex: one is with the kernel */
+    EngineRequest *waiting; /* GUARDED_BY mutex: for the next, in order */
+    EngineRequest **tail;  /* GUARDED_BY mutex */
+    EngineRequest *group;  /* of the one that is: it is theirs as well.
+                              Whoever made it busy */
+} FileFlush;
+
+typedef struct FileState {
+    /* written by open, read by all threads after */
+    int fd;
+    char *path;
+    bool is_device;      /* a block device */
+    unsigned device_block_size; /* logical; of a device only */
+    EngineType aio;
+    unsigned max_batch;
+
+    /*
+     * Set once by whoever learns of it, in any thread; relaxed atomics, they
+     * order nothing. See file_flag_set().
+     */
+    bool no_punch_hole;  /* the file system cannot */
+    bool no_zero_range;
+    bool no_discard;     /* the device cannot */
+    /*
+     * A flush failed: the kernel has marked pages clean that are not on disk,
+     * and the next fdatasync() would lie. All flushes fail from now on.
+     */
+    bool flush_failed;
+
+    FileFlush flush;
+    HomeList homes;      /* of FileHome */
+} FileState;
+
+static inline bool file_flag(const bool *flag)
+{
+    return __atomic_load_n(flag, __ATOMIC_RELAXED);
+}
+
+static inline void file_flag_set(bool *flag)
+{
+    __atomic_store_n(flag, true, __ATOMIC_RELAXED);
+}
+
+/* --- file-posix-open.c; Context: main --- */
+
+bool file_open(BlockDriverState *bs, Options *opts, GError **error);
+bool host_device_open(BlockDriverState *bs, Options *opts, GError **error);
+void file_close(BlockDriverState *bs);
+
+/* --- file-posix-probe.c; Context: main --- */
+
+/*
+ * Fills bs->total_bytes and bs->limits from the open file. Fails when the
+ * file cannot be read with O_DIRECT after all.
+ */
+bool file_probe(BlockDriverState *bs, GError **error);
+
+/* --- file-posix.c --- */
+
+/* Sends req->engine, whose op, flags and cb are set, to the engine.
+ * Context: home */
+void file_engine_submit(BlockDriverState *bs, BlockRequest *req);
+
+/* --- file-posix-flush.c --- */
+
+void file_flush_init(FileFlush *flush);    /* Context: main */
+void file_flush_destroy(FileFlush *flush); /* Context: main */
+
+/* Takes a flush. Context: home */
+void file_flush_submit(BlockDriverState *bs, BlockRequest *req);
+
+/* --- file-posix-worker.c --- */
+
+/* Runs req (discard, write-zeroes) in the pool; completes it from the loop.
+ * Context: home */
+void file_worker_submit(BlockDriverState *bs, BlockRequest *req);
+
+/*
+ * Cuts the file back to total_bytes and then completes @req, a write that
+ * alignment made longer than the file. Context: home, from the loop
+ */
+void file_worker_cut_tail(BlockDriverState *bs, BlockRequest *req);
+
+#endif

@@ -51,6 +51,11 @@ static void file_write_cb(EngineRequest *engine_req, int ret)
     if (ret == -EIO && (engine_req->flags & ENGINE_FUA) && !bs->cache_direct) {
         file_flag_set(&s->flush_failed);
     }
+    if (ret == 0 && engine_req->offset + (int64_t)engine_req->bytes >
+                        bs->total_bytes) {
+        file_worker_cut_tail(bs, req);
+        return;
+    }
     block_request_complete(req, ret);
 }
 
@@ -79,6 +84,18 @@ static void file_submit_write(BlockDriverState *bs, BlockRequest *req)
     file_engine_submit(bs, req);
 }
 
+static void file_submit_discard(BlockDriverState *bs, BlockRequest *req)
+{
+    FileState *s = bs->opaque;
+
+    /* advisory: a file that cannot has lost nothing */
+    if (file_flag(s->is_device ? &s->no_discard : &s->no_punch_hole)) {
+        block_request_complete_later(req, 0);
+    } else {
+        file_worker_submit(bs, req);
+    }
+}
+
 static void file_submit(BlockDriverState *bs, BlockRequest *req)
 {
     req->protocol = bs;
@@ -96,10 +113,10 @@ static void file_submit(BlockDriverState *bs, BlockRequest *req)
         file_flush_submit(bs, req);
         break;
     case BLOCK_DISCARD:
-        block_request_complete_later(req, 0); /* advisory */
+        file_submit_discard(bs, req);
         break;
     case BLOCK_WRITE_ZEROES:
-        block_request_complete_later(req, -EOPNOTSUPP);
+        file_worker_submit(bs, req);
         break;
     default:
         g_assert_not_reached();

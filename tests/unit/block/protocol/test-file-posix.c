@@ -272,6 +272,9 @@ static void loop_io(const char *mode, unsigned block_size)
     bdrv_attach_context(bs, test_ctx());
     test_pattern(buf, 16384, block_size);
     g_assert_cmpint(test_rw(bs, BLOCK_WRITE, 512, buf, 16384), ==, 0);
+    g_assert_cmpint(test_op(bs, BLOCK_WRITE_ZEROES, 0, 1024, 8192), ==, 0);
+    g_assert_cmpint(test_op(bs, BLOCK_DISCARD, 0, 0, SIZE / 2), ==, 0);
+    g_assert_cmpint(test_rw(bs, BLOCK_WRITE, 512, buf, 16384), ==, 0);
     g_assert_cmpint(test_op(bs, BLOCK_FLUSH, 0, 0, 0), ==, 0);
     g_assert_cmpint(test_rw(bs, BLOCK_READ, 512, back, 16384), ==, 0);
     g_assert_cmpmem(buf, 16384, back, 16384);

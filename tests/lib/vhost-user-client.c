@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Plain blocking messages over a UNIX socket. Called by guest-blk and by
+ * tests that send what no front end would.
+ */
+#include "vhost-user-client.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define PATIENCE_MS 30000
+
+int vu_connect(const char *path)
+{
+    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+    gint64 give_up = g_get_monotonic_time() + PATIENCE_MS * 1000;
+    int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    g_assert_cmpint(sock, >=, 0);
+    g_assert_cmpuint(strlen(path), <, sizeof(addr.sun_path));
+    g_strlcpy(addr.sun_path, path, sizeof(addr.sun_path));
+    while (connect(sock, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
+        if (g_get_monotonic_time() > give_up) {
+            g_error("%s: %s", path, g_strerror(errno));
+        }
+        g_usleep(1000); /* a program that is starting up has no other sign */
+    }
+    return sock;
+}
+
+bool vu_send(int sock, const VuMessage *msg, const int *fds, unsigned n_fds)
+{
+    size_t len = sizeof(msg->header) + MIN(msg->header.size, VU_MAX_PAYLOAD);
+    struct iovec iov = { .iov_base = (void *)msg, .iov_len = len };
+    char control[CMSG_SPACE(VU_MAX_FDS * sizeof(int))] = { 0 };
+    struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
+    ssize_t ret;
+
+    g_assert_cmpuint(n_fds, <=, VU_MAX_FDS);
+    if (n_fds > 0) {
+        struct cmsghdr *cmsg;
+
+        mh.msg_control = control;
+        mh.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
+        cmsg = CMSG_FIRSTHDR(&mh);
+        cmsg->cmsg_level = SOL_SOCKET;
+        cmsg->cmsg_type = SCM_RIGHTS;
+        cmsg->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
+        memcpy(CMSG_DATA(cmsg), fds, n_fds * sizeof(int));
+    }
+    do {
+        ret = sendmsg(sock, &mh, MSG_NOSIGNAL);
+    } while (ret < 0 && errno == EINTR);
+    return ret == (ssize_t)len;
+}
+
+static bool recv_all(int sock, void *buf, size_t bytes)
+{
+    while (bytes > 0) {
+        struct pollfd pfd = { .fd = sock, .events = POLLIN };
+        ssize_t ret;
+
+        if (poll(&pfd, 1, PATIENCE_MS) == 0) {
+            g_error("no answer from the server in %d s", PATIENCE_MS / 1000);
+        }
+        ret = recv(sock, buf, bytes, 0);
+        if (ret < 0 && errno == EINTR) {
+            continue;
+        }
+        if (ret <= 0) {
+            return false;
+        }
+        buf = (char *)buf + ret;
+        bytes -= ret;
+    }
+    return true;
+}
+
+bool vu_recv(int sock, VuMessage *msg)
+{
+    if (!recv_all(sock, &msg->header, sizeof(msg->header))) {
+        return false;
+    }
+    g_assert_cmpuint(msg->header.size, <=, VU_MAX_PAYLOAD);
+    g_assert_cmpuint(msg->header.flags & VU_REPLY, ==, VU_REPLY);
+    return recv_all(sock, &msg->payload, msg->header.size);
+}
+
+void vu_call(int sock, uint32_t request, VuMessage *msg, uint32_t size)
+{
+    msg->header = (VuHeader) { request, VU_VERSION, size };
+    g_assert_true(vu_send(sock, msg, NULL, 0));
+    g_assert_true(vu_recv(sock, msg));
+    g_assert_cmpuint(msg->header.request, ==, request);
+}
+
+uint64_t vu_get_u64(int sock, uint32_t request)
+{
+    VuMessage msg = { 0 };
+
+    vu_call(sock, request, &msg, 0);
+    g_assert_cmpuint(msg.header.size, ==, sizeof(uint64_t));
+    return msg.payload.u64;
+}
+
+void vu_set_u64(int sock, uint32_t request, uint64_t value)
+{
+    VuMessage msg = {
+        .header = { request, VU_VERSION, sizeof(uint64_t) },
+        .payload.u64 = value,
+    };
+
+    g_assert_true(vu_send(sock, &msg, NULL, 0));
+}
+
+void vu_set_state(int sock, uint32_t request, uint32_t index, uint32_t num)
+{
+    VuMessage msg = {
+        .header = { request, VU_VERSION, sizeof(msg.payload.state) },
+        .payload.state = { index, num },
+    };
+
+    g_assert_true(vu_send(sock, &msg, NULL, 0));
+}
+
+uint32_t vu_get_base(int sock, uint32_t index)
+{
+    VuMessage msg = { .payload.state.index = index };
+
+    vu_call(sock, VU_GET_VRING_BASE, &msg, sizeof(msg.payload.state));
+    g_assert_cmpuint(msg.payload.state.index, ==, index);
+    return msg.payload.state.num;
+}
+
+void vu_set_fd(int sock, uint32_t request, uint32_t index, int fd)
+{
+    VuMessage msg = {
+        .header = { request, VU_VERSION, sizeof(uint64_t) },
+        .payload.u64 = index | (fd < 0 ? VU_VRING_NOFD : 0),
+    };
+
+    g_assert_true(vu_send(sock, &msg, &fd, fd < 0 ? 0 : 1));
+}

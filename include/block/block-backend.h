@@ -65,7 +65,8 @@ void blk_channel_free(BlkChannel *channel);
 void blk_submit(BlkChannel *channel, BlockRequest *req);
 
 /* Calls @fn from the loop, or at once, when nothing is in flight: the device
- * has stopped submitting. One drain at a time. Context: home */
+ * has stopped submitting, but for what it submits from a completion, which is
+ * waited for, too. One drain at a time. Context: home */
 void blk_channel_drain(BlkChannel *channel, AioFn *fn, void *opaque);
 
 unsigned blk_channel_in_flight(const BlkChannel *channel); /* Context: home */

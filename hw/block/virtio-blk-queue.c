@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One queue: a pass takes what the guest made available and submits it as one
+ * burst; completions are published and signalled as one burst, too.
+ *
+ * Called by the loop (kick, polling, bottom half), by the device to start and
+ * stop, and by the layers below to complete. Calls virtqueue, request, merge
+ * and the block back end. The one rule: all of it happens in the home thread,
+ * and nothing in it allocates, locks or waits once the pools are warm.
+ *
+ * A pass: silence the guest's kicks, pop until the ring is empty, unplug (one
+ * submit call), ask for kicks again, look once more because a request may
+ * have slipped in between. While the loop polls the ring, kicks stay off.
+ */
+#include "virtio-blk-queue.h"
+
+#include "block/log.h"
+#include "block/plug.h"
+
+#include <errno.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+/* Chains taken before others in the same thread have their turn. */
+#define PASS_BUDGET 256
+
+struct VirtIOBlockQueue {
+    VirtIOBlockQueueConf conf;
+    BlkChannel *channel;
+
+    /* home thread, while started */
+    VirtQueue *vq;           /* NULL: stopped */
+    AioHandler *kick;        /* NULL: no kick descriptor */
+    AioBH *bh;               /* what a pass left behind */
+    BlkPlugCall publish;
+    MultiReqBuffer mrb;
+    bool polling;            /* the loop calls poll; kicks stay off */
+    bool warned;             /* of chains without room for a status */
+
+    /* pool */
+    VirtIOBlockReq *free_reqs;
+    unsigned in_use;         /* taken from the pool */
+
+    AioFn *stop_done;        /* set: stopping */
+    void *stop_opaque;
+};
+
+static VirtIOBlockReq *request_get(VirtIOBlockQueue *queue)
+{
+    VirtIOBlockReq *req = queue->free_reqs;
+
+    if (req) {
+        queue->free_reqs = req->next;
+    } else {
+        req = virtio_blk_request_new(queue);
+    }
+    queue->in_use++;
+    return req;
+}
+
+static void request_put(VirtIOBlockQueue *queue, VirtIOBlockReq *req)
+{
+    req->next = queue->free_reqs;
+    queue->free_reqs = req;
+    queue->in_use--;
+}
+
+/* End of a plugged section: what was pushed in it becomes visible. */
+static void publish_cb(void *opaque)
+{
+    VirtIOBlockQueue *queue = opaque;
+
+    if (virtqueue_publish(queue->vq)) {
+        stats_add(&blk_channel_stats(queue->channel)->notifications, 1);
+        virtqueue_notify(queue->vq);
+    }
+}
+
+static void complete(VirtIOBlockReq *req, int ret)
+{
+    VirtIOBlockQueue *queue = req->queue;
+    uint32_t written = virtio_blk_request_finish(req, ret);
+
+    if (written == 0 && !queue->warned) {
+        queue->warned = true;
+        log_warn("%s: the guest sent a request without room for a status",
+                 virtqueue_name(queue->vq));
+    }
+    virtqueue_push(queue->vq, &req->elem, written);
+    request_put(queue, req);
+    blk_io_plug_call(queue->conf.ctx, &queue->publish);
+}
+
+static void submit(VirtIOBlockReq *req, BlockCompletionFunc *cb)
+{
+    VirtIOBlockQueue *queue = req->queue;
+
+    block_request_push(&req->block, cb, req);
+    blk_submit(queue->channel, &req->block);
+}
+
+/* Of a request that was sent alone. */
+static void single_cb(BlockRequest *block, void *opaque, int ret)
+{
+    complete(opaque, ret);
+}
+
+static void segment_cb(BlockRequest *block, void *opaque, int ret)
+{
+    VirtIOBlockReq *req = opaque;
+
+    if (ret == 0 && virtio_blk_request_next_segment(req)) {
+        VirtIOBlockQueue *queue = req->queue;
+
+        /* the back end counts each segment, the guest sent one request */
+        stats_add(&blk_channel_stats(queue->channel)->requests[req->op], -1);
+        submit(req, segment_cb);
+        return;
+    }
+    complete(req, ret);
+}
+
+/*
+ * The statistics count what the guest sent. The back end saw one request where
+ * there were @n_reqs; when it failed, it saw one where there was none, because
+ * every member is going to be sent on its own.
+ */
+static void count_merged(VirtIOBlockQueue *queue, const VirtIOBlockReq *req,
+                         int ret, unsigned n_reqs, int64_t bytes)
+{
+    BlockStats *stats = blk_channel_stats(queue->channel);
+
+    if (ret == 0) {
+        stats_add(&stats->requests[req->op], n_reqs - 1);
+        stats_add(&stats->merged, n_reqs - 1);
+        return;
+    }
+    stats_add(&stats->requests[req->op], -1);
+    stats_add(&stats->bytes[req->op], -bytes);
+    stats_add(&stats->errors, -1);
+}
+
+/* One bad sector shall fail one request: members go down one by one. */
+static void complete_merged(VirtIOBlockQueue *queue, VirtIOBlockReq *first,
+                            int ret)
+{
+    unsigned n_reqs = 0;
+    int64_t bytes = 0;
+
+    for (VirtIOBlockReq *req = first; req; req = req->mr_next) {
+        n_reqs++;
+        bytes += req->bytes;
+    }
+    count_merged(queue, first, ret, n_reqs, bytes);
+
+    blk_io_plug(queue->conf.ctx);
+    for (VirtIOBlockReq *req = first, *next; req; req = next) {
+        next = req->mr_next;
+        if (ret == 0) {
+            complete(req, 0);
+        } else {
+            virtio_blk_request_reload(req);
+            submit(req, single_cb);
+        }
+    }
+    blk_io_unplug(queue->conf.ctx);
+}
+
+static void transfer_cb(BlockRequest *block, void *opaque, int ret)
+{
+    VirtIOBlockReq *req = opaque;
+    VirtIOBlockQueue *queue = req->queue;
+
+    if (!req->mr_next) {
+        complete(req, ret);
+        return;
+    }
+    virtio_blk_merge_done(&queue->mrb, req);
+    complete_merged(queue, req, ret);
+}
+
+static void submit_transfer(VirtIOBlockReq *req, void *opaque)
+{
+    submit(req, transfer_cb);
+}
+
+/* Refused or answered before any I/O. */
+static void complete_early(VirtIOBlockQueue *queue, VirtIOBlockReq *req,
+                           int ret)
+{
+    if (ret < 0) {
+        BlockStats *stats = blk_channel_stats(queue->channel);
+
+        stats_add(&stats->errors, 1);
+        stats_add(&stats->invalid, 1);
+    }
+    complete(req, ret);
+}
+
+static void handle_request(VirtIOBlockQueue *queue, VirtIOBlockReq *req)
+{
+    int ret = virtio_blk_request_parse(req, queue->conf.rules);
+
+    if (ret != VIRTIO_BLK_SUBMIT) {
+        complete_early(queue, req, ret);
+        return;
+    }
+    switch (req->op) {
+    case BLOCK_READ:
+    case BLOCK_WRITE:
+        if (queue->conf.request_merging) {
+            virtio_blk_merge_add(&queue->mrb, req);
+        } else {
+            submit(req, single_cb);
+        }
+        break;
+    case BLOCK_FLUSH:
+        virtio_blk_merge_submit(&queue->mrb);
+        submit(req, single_cb);
+        break;
+    default:
+        virtio_blk_merge_submit(&queue->mrb);
+        submit(req, segment_cb);
+        break;
+    }
+}
+
+/* Returns how many chains there were, at most @budget. */
+static unsigned take_chains(VirtIOBlockQueue *queue, unsigned budget)
+{
+    unsigned n;
+
+    for (n = 0; n < budget; n++) {
+        VirtIOBlockReq *req = request_get(queue);
+
+        if (virtqueue_pop(queue->vq, &req->elem) <= 0) {
+            request_put(queue, req);
+            break;
+        }
+        handle_request(queue, req);
+    }
+    return n;
+}
+
+/*
+ * Returns whether there was work. When the budget ends the pass, kicks stay
+ * off and the bottom half comes back for the rest. While the loop polls, kicks
+ * are off already and stay so until it stops.
+ */
+static bool run_pass(VirtIOBlockQueue *queue)
+{
+    unsigned taken = 0;
+    bool more;
+
+    if (queue->stop_done || virtqueue_is_broken(queue->vq)) {
+        return false;
+    }
+    blk_io_plug(queue->conf.ctx);
+    do {
+        if (!queue->polling) {
+            virtqueue_disable_kick(queue->vq);
+        }
+        taken += take_chains(queue, PASS_BUDGET - taken);
+        if (taken == PASS_BUDGET) {
+            aio_bh_schedule(queue->bh);
+            break;
+        }
+        more = !queue->polling && virtqueue_enable_kick(queue->vq);
+    } while (more && !virtqueue_is_broken(queue->vq));
+    virtio_blk_merge_submit(&queue->mrb);
+    blk_io_unplug(queue->conf.ctx);
+    return taken > 0;
+}
+
+/*
+ * Clears the eventfd without ever sleeping: its O_NONBLOCK flag belongs to
+ * the front end as much as to us, and so does the counter. Returns the
+ * counter, 0 when somebody else was faster, or a negative errno.
+ */
+static int64_t read_kick(int fd)
+{
+    uint64_t count = 0;
+    struct iovec iov = { .iov_base = &count, .iov_len = sizeof(count) };
+    ssize_t ret = preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
+
+    if (ret < 0 && errno == EOPNOTSUPP) {
+        ret = read(fd, &count, sizeof(count));
+    }
+    if (ret < 0) {
+        return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+    }
+    if (ret != sizeof(count)) {
+        return -EPIPE;
+    }
+    return count & INT64_MAX;
+}
+
+static void remove_kick(VirtIOBlockQueue *queue)
+{
+    if (queue->kick) {
+        aio_handler_remove(queue->kick);
+        queue->kick = NULL;
+    }
+}
+
+static void kick_ready(void *opaque)
+{
+    VirtIOBlockQueue *queue = opaque;
+    int64_t count = read_kick(virtqueue_kick_fd(queue->vq));
+
+    if (count < 0) {
+        virtqueue_set_broken(queue->vq, "cannot read the kick descriptor: %s",
+                             g_strerror(-count));
+        remove_kick(queue);
+        return;
+    }
+    stats_add(&blk_channel_stats(queue->channel)->kicks, count);
+    run_pass(queue);
+}
+
+static bool kick_poll(void *opaque)
+{
+    VirtIOBlockQueue *queue = opaque;
+
+    return virtqueue_has_work(queue->vq) && run_pass(queue);
+}
+
+static void kick_poll_begin(void *opaque)
+{
+    VirtIOBlockQueue *queue = opaque;
+
+    queue->polling = true;
+    virtqueue_disable_kick(queue->vq);
+}
+
+/* Work that slipped in is found by the loop's last poll. */
+static void kick_poll_end(void *opaque)
+{
+    VirtIOBlockQueue *queue = opaque;
+
+    queue->polling = false;
+    virtqueue_enable_kick(queue->vq);
+}
+
+static const AioHandlerOps kick_ops = {
+    .ready = kick_ready,
+    .poll = kick_poll,
+    .poll_begin = kick_poll_begin,
+    .poll_end = kick_poll_end,
+};
+
+static void add_kick(VirtIOBlockQueue *queue)
+{
+    int fd = virtqueue_kick_fd(queue->vq);
+
+    if (fd < 0) {
+        return;
+    }
+    queue->kick = aio_handler_add(queue->conf.ctx, fd, &kick_ops, queue);
+    if (!queue->kick) {
+        virtqueue_set_broken(queue->vq,
+                             "cannot watch the kick descriptor: %s",
+                             g_strerror(errno));
+    }
+}
+
+static void finish_stop(VirtIOBlockQueue *queue)
+{
+    AioFn *done = queue->stop_done;
+    void *opaque = queue->stop_opaque;
+
+    blk_io_plug_cancel(queue->conf.ctx, &queue->publish);
+    publish_cb(queue);
+    aio_bh_free(queue->bh);
+    queue->bh = NULL;
+    queue->vq = NULL;
+    queue->stop_done = NULL;
+    done(opaque);
+}
+
+static void drained_cb(void *opaque)
+{
+    VirtIOBlockQueue *queue = opaque;
+
+    g_assert(queue->in_use == 0);
+    finish_stop(queue);
+}
+
+static void queue_bh(void *opaque)
+{
+    run_pass(opaque);
+}
+
+void virtio_blk_queue_start(VirtIOBlockQueue *queue, VirtQueue *vq)
+{
+    assert_home(queue->conf.ctx);
+    g_assert(!queue->vq);
+    queue->vq = vq;
+    queue->polling = false;
+    queue->warned = false;
+    queue->bh = aio_bh_new(queue->conf.ctx, queue_bh, queue);
+    add_kick(queue);
+    run_pass(queue);
+}
+
+void virtio_blk_queue_stop(VirtIOBlockQueue *queue, AioFn *done, void *opaque)
+{
+    assert_home(queue->conf.ctx);
+    g_assert(!queue->stop_done);
+    if (!queue->vq) {
+        done(opaque);
+        return;
+    }
+    queue->stop_done = done;
+    queue->stop_opaque = opaque;
+    remove_kick(queue);
+    aio_bh_cancel(queue->bh);
+    blk_channel_drain(queue->channel, drained_cb, queue);
+}
+
+VirtIOBlockQueue *virtio_blk_queue_new(const VirtIOBlockQueueConf *conf)
+{
+    VirtIOBlockQueue *queue = g_new0(VirtIOBlockQueue, 1);
+
+    queue->conf = *conf;
+    queue->publish.fn = publish_cb;
+    queue->publish.opaque = queue;
+    queue->channel = blk_channel_new(conf->blk, conf->ctx);
+    virtio_blk_merge_init(&queue->mrb, blk_max_iov(conf->blk),
+                          blk_max_transfer(conf->blk), submit_transfer,
+                          queue);
+    return queue;
+}
+
+void virtio_blk_queue_free(VirtIOBlockQueue *queue)
+{
+    g_assert(!queue->vq && queue->in_use == 0);
+    while (queue->free_reqs) {
+        VirtIOBlockReq *req = queue->free_reqs;
+
+        queue->free_reqs = req->next;
+        virtio_blk_request_free(req);
+    }
+    virtio_blk_merge_cleanup(&queue->mrb);
+    blk_channel_free(queue->channel);
+    g_free(queue);
+}
+
+AioContext *virtio_blk_queue_context(const VirtIOBlockQueue *queue)
+{
+    return queue->conf.ctx;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One queue of a virtio-blk device. Private to hw/block.
+ */
+#ifndef HW_BLOCK_VIRTIO_BLK_QUEUE_H
+#define HW_BLOCK_VIRTIO_BLK_QUEUE_H
+
+#include "block/block-backend.h"
+#include "virtio-blk-merge.h"
+
+typedef struct VirtIOBlockQueue VirtIOBlockQueue;
+
+/* What a queue is made from; borrowed for the queue's life but for @ctx. */
+typedef struct VirtIOBlockQueueConf {
+    BlockBackend *blk;
+    AioContext *ctx;               /* home of the queue */
+    const VirtIOBlockRules *rules;
+    bool request_merging;
+} VirtIOBlockQueueConf;
+
+/* Attaches a channel; waits for the thread of @conf->ctx. Context: main */
+VirtIOBlockQueue *virtio_blk_queue_new(const VirtIOBlockQueueConf *conf);
+
+/* Does not run. Context: main */
+void virtio_blk_queue_free(VirtIOBlockQueue *queue);
+
+AioContext *virtio_blk_queue_context(const VirtIOBlockQueue *queue);
+
+/* As VirtIODeviceOps says. Context: home */
+void virtio_blk_queue_start(VirtIOBlockQueue *queue, VirtQueue *vq);
+void virtio_blk_queue_stop(VirtIOBlockQueue *queue, AioFn *done,
+                           void *opaque);
+
+#endif

@@ -48,18 +48,32 @@ static uint16_t next_off_wrap(const VirtQueue *vq)
     return vq->last_avail | (vq->avail_wrap ? WRAP_BIT : 0);
 }
 
+/* Slots from the used to the avail position, or out of range. */
+static unsigned slots_between(const VirtQueue *vq)
+{
+    return vq->last_avail - vq->used_idx +
+           (vq->avail_wrap != vq->used_wrap ? vq->size : 0);
+}
+
 bool packed_restore(VirtQueue *vq, uint32_t base, GError **error)
 {
     vq->last_avail = base & (WRAP_BIT - 1);
     vq->avail_wrap = base & WRAP_BIT;
     vq->used_idx = base >> 16 & (WRAP_BIT - 1);
     vq->used_wrap = base >> 16 & WRAP_BIT;
-    if (vq->last_avail >= vq->size || vq->used_idx >= vq->size) {
+    if (!(base >> 16) && vq->avail_wrap) {
+        /* A front end that knows of one position only; nothing in flight. */
+        vq->used_idx = vq->last_avail;
+        vq->used_wrap = vq->avail_wrap;
+    }
+    if (vq->last_avail >= vq->size || vq->used_idx >= vq->size ||
+        slots_between(vq) > vq->size) {
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
-                    "%s: base 0x%x lies behind the end of a ring of %u",
-                    vq->name, base, vq->size);
+                    "%s: base 0x%x is no position in a ring of %u", vq->name,
+                    base, vq->size);
         return false;
     }
+    vq->in_use_slots = slots_between(vq);
     return true;
 }
 

@@ -287,9 +287,9 @@ static void test_base(void)
     VirtQueue *vq;
 
     rig_fill_config(rig, &config);
-    config.base = 0x00070005; /* second lap: 5 available, 7 used */
+    config.base = 0x80070005; /* used: 7, first lap; available: 5, second */
     vq = virtqueue_new(&config, NULL);
-    g_assert_cmphex(virtqueue_base(vq), ==, 0x00070005);
+    g_assert_cmphex(virtqueue_base(vq), ==, 0x80070005);
     g_assert_false(virtqueue_has_work(vq));
     set(rig, 5, buffer(rig), 16, 1, 0);
     g_assert_false(virtqueue_has_work(vq)); /* that was the first lap */
@@ -297,9 +297,45 @@ static void test_base(void)
     g_assert_cmpint(virtqueue_pop(vq, &rig->elem), ==, 1);
     virtqueue_push(vq, &rig->elem, 0);
     virtqueue_publish(vq);
-    g_assert_cmphex(desc(rig)[7].flags, ==, 0); /* used, second lap */
-    g_assert_cmphex(virtqueue_base(vq), ==, 0x80000006);
+    g_assert_cmphex(desc(rig)[7].flags, ==, AVAIL | USED); /* first lap */
+    g_assert_cmphex(virtqueue_base(vq), ==, 0x00000006);
     virtqueue_free(vq);
+}
+
+static void test_bases(void)
+{
+    static const struct {
+        uint32_t base, result; /* 0: refused */
+    } rows[] = {
+        { 0x80008000, 0x80008000 },
+        { 0x00008000, 0x80008000 }, /* one half: the other is the same */
+        { 0x00008003, 0x80038003 },
+        { 0x00000003, 0x00000003 }, /* three slots in flight */
+        { 0x80000000, 0x80000000 }, /* all of them */
+        { 0x80008008, 0 },
+        { 0x80088000, 0 },
+        { 0x80058003, 0 },          /* more used than available */
+        { 0x80030005, 0 },          /* more in flight than there are slots */
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autoptr(Rig) rig = rig_new(&plain);
+        GError *error = NULL;
+        VirtQueueConfig config;
+        VirtQueue *vq;
+
+        rig_fill_config(rig, &config);
+        config.base = rows[i].base;
+        vq = virtqueue_new(&config, &error);
+        g_assert_cmpint(!!vq, ==, !!rows[i].result);
+        if (vq) {
+            g_assert_cmphex(virtqueue_base(vq), ==, rows[i].result);
+        } else {
+            g_assert_nonnull(strstr(error->message, "no position"));
+            g_error_free(error);
+        }
+        virtqueue_free(vq);
+    }
 }
 
 /* An event for a slot counts only in its own lap; without the feature the
@@ -349,6 +385,7 @@ int main(int argc, char **argv)
     ADD("chain-over-the-end", test_chain_over_the_end);
     ADD("out-of-order", test_out_of_order);
     ADD("base", test_base);
+    ADD("bases", test_bases);
     ADD("event-words", test_event_words);
     return g_test_run();
 }

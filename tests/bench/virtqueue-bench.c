@@ -10,7 +10,6 @@
 #include "virtqueue-rig.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -88,7 +87,13 @@ static void run(const RigConfig *config, unsigned bursts)
 /* [BURSTS [split|packed [direct|indirect]]] */
 int main(int argc, char **argv)
 {
-    unsigned bursts = argc > 1 ? atoi(argv[1]) : 100000;
+    guint64 bursts = 100000;
+
+    if (argc > 1 && !g_ascii_string_to_unsigned(argv[1], 10, 1, UINT32_MAX,
+                                                &bursts, NULL)) {
+        fprintf(stderr, "%s: BURSTS is a number from 1 on\n", argv[0]);
+        return 1;
+    }
 
     for (unsigned i = 0; i < 8; i++) {
         RigConfig config = {

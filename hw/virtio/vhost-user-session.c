@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * How a message is handled: it is read and checked (vhost-user-message.c);
+ * if what it changes must not change under a running ring, the rings
+ * concerned are stopped first, which drains them; its handler then runs, does
+ * nothing that waits, and is answered; at last every ring that has all it
+ * needs is started (again).
+ *
+ *   READING   the socket is watched
+ *   DRAINING  a message is held back until its rings have stopped; the
+ *             socket is not read, nobody else is kept waiting
+ *   CLOSING   likewise, and then the session is freed
+ */
+#include "vhost-user-requests.h"
+#include "block/log.h"
+
+#include <unistd.h>
+
+/* Messages handled before other work of the main loop gets its turn. */
+#define MESSAGES_PER_ROUND 16
+
+/* --- Replies --- */
+
+static void log_refused(const VhostUserSession *s, const char *why)
+{
+    char buf[VHOST_USER_NAME_BYTES];
+
+    log_warn("%s: %s refused: %s", s->dev->name,
+             vhost_user_request_name(s->msg.header.request, buf), why);
+}
+
+void vhost_user_session_reply(VhostUserSession *s, const void *payload,
+                              uint32_t bytes)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!vhost_user_send(s->fd, s->msg.header.request, VHOST_USER_REPLY,
+                         payload, bytes, &error)) {
+        log_warn("%s: closing the connection: %s", s->dev->name,
+                 error->message);
+        vhost_user_session_close(s);
+    }
+}
+
+void vhost_user_session_reply_u64(VhostUserSession *s, uint64_t value)
+{
+    vhost_user_session_reply(s, &value, sizeof(value));
+}
+
+/* --- From message to message --- */
+
+static void session_read_on(VhostUserSession *s);
+static void session_free_bh(void *opaque);
+static void close_when_drained(VhostUserSession *s);
+
+/* Whoever is complete and stands still, runs. */
+static void start_rings(VhostUserSession *s)
+{
+    for (unsigned i = 0; i < s->dev->num_queues; i++) {
+        VhostUserRing *ring = &s->rings[i];
+        g_autoptr(GError) error = NULL;
+
+        if (vhost_user_ring_can_start(ring, &s->env) &&
+            !vhost_user_ring_start(ring, &s->env, &error)) {
+            log_warn("%s: not started: %s", s->dev->name, error->message);
+        }
+    }
+}
+
+/*
+ * Answers a refused message in the way its sender can understand. Where
+ * nothing but a body would do, and there is none, the connection ends: the
+ * front end would wait for ever.
+ */
+static void answer_refused(VhostUserSession *s, bool acknowledge)
+{
+    uint32_t request = s->msg.header.request;
+    bool body = request < VHOST_USER_REQUEST__COUNT &&
+                vhost_user_requests[request].replies;
+
+    if (request == VHOST_USER_GET_CONFIG) {
+        vhost_user_session_reply(s, NULL, 0);
+    } else if (request == VHOST_USER_SET_LOG_BASE &&
+               has_protocol(s, VHOST_USER_PROTOCOL_F_LOG_SHMFD)) {
+        vhost_user_session_reply_u64(s, 1);
+    } else if (body && request != VHOST_USER_SET_LOG_BASE) {
+        vhost_user_session_close(s);
+    } else if (acknowledge) {
+        vhost_user_session_reply_u64(s, 1);
+    }
+}
+
+static bool wants_ack(const VhostUserSession *s)
+{
+    return s->msg.header.flags & VHOST_USER_NEED_REPLY &&
+           has_protocol(s, VHOST_USER_PROTOCOL_F_REPLY_ACK);
+}
+
+static void finish_message(VhostUserSession *s, const GError *error)
+{
+    if (error) {
+        log_refused(s, error->message);
+        answer_refused(s, wants_ack(s));
+    } else if (wants_ack(s) &&
+               !vhost_user_requests[s->msg.header.request].replies) {
+        vhost_user_session_reply_u64(s, 0);
+    }
+    vhost_user_message_clear(&s->msg);
+}
+
+/* No ring that matters runs any more. The rings are started before the
+ * answer, which says that all is in place. */
+static void execute_message(VhostUserSession *s)
+{
+    g_autoptr(GError) error = NULL;
+
+    vhost_user_requests[s->msg.header.request].handle(s, &s->msg, &error);
+    if (s->state != SESSION_CLOSING) {
+        start_rings(s);
+    }
+    finish_message(s, error);
+}
+
+/* A ring has stopped; the last one lets things go on. */
+static void ring_stopped(void *opaque)
+{
+    VhostUserSession *s = opaque;
+
+    if (--s->stopping) {
+        return;
+    }
+    if (s->state == SESSION_CLOSING) {
+        close_when_drained(s); /* the other rings */
+        return;
+    }
+    s->state = SESSION_READING;
+    execute_message(s);
+    if (s->state == SESSION_READING) {
+        session_read_on(s);
+    }
+}
+
+static void stop_ring(VhostUserSession *s, VhostUserRing *ring)
+{
+    if (ring->state == VHOST_USER_RING_RUNNING) {
+        s->stopping++;
+        vhost_user_ring_stop(ring, ring_stopped, s);
+    }
+}
+
+static void stop_rings(VhostUserSession *s, RingScope scope)
+{
+    if (scope == SCOPE_ONE) {
+        stop_ring(s, ring_of(s, &s->msg));
+    }
+    for (unsigned i = 0; scope == SCOPE_ALL && i < s->dev->num_queues; i++) {
+        stop_ring(s, &s->rings[i]);
+    }
+}
+
+static void stop_reading(VhostUserSession *s)
+{
+    g_clear_pointer(&s->handler, aio_handler_remove);
+}
+
+static void dispatch_message(VhostUserSession *s)
+{
+    const VhostUserRequestOps *request;
+    g_autoptr(GError) error = NULL;
+
+    if (!vhost_user_message_check(&s->msg, s->dev->num_queues, &error)) {
+        finish_message(s, error);
+        return;
+    }
+    request = &vhost_user_requests[s->msg.header.request];
+    if (request->scope) {
+        stop_rings(s, request->scope(s, &s->msg));
+    }
+    if (s->stopping) {
+        s->state = SESSION_DRAINING;
+        stop_reading(s);
+    } else {
+        execute_message(s);
+    }
+}
+
+static void session_ready(void *opaque)
+{
+    VhostUserSession *s = opaque;
+
+    for (unsigned n = 0;
+         n < MESSAGES_PER_ROUND && s->state == SESSION_READING; n++) {
+        g_autoptr(GError) error = NULL;
+        int ret = vhost_user_receive(&s->rx, s->fd, &s->msg, &error);
+
+        if (ret == 0) {
+            return;
+        }
+        if (ret < 0) {
+            if (error) {
+                log_warn("%s: closing the connection: %s", s->dev->name,
+                         error->message);
+            }
+            vhost_user_session_close(s);
+            return;
+        }
+        dispatch_message(s);
+    }
+}
+
+static void session_read_on(VhostUserSession *s)
+{
+    static const AioHandlerOps ops = { .ready = session_ready };
+
+    s->handler = aio_handler_add(s->main_ctx, s->fd, &ops, s);
+}
+
+/* --- Life --- */
+
+VhostUserSession *vhost_user_session_new(VirtIODevice *dev,
+                                         AioContext *main_ctx, int fd,
+                                         AioFn *closed, void *opaque)
+{
+    VhostUserSession *s = g_new0(VhostUserSession, 1);
+
+    s->dev = dev;
+    s->main_ctx = main_ctx;
+    s->fd = fd;
+    s->backend_fd = -1;
+    s->closed = closed;
+    s->closed_opaque = opaque;
+    vhost_user_receiver_init(&s->rx);
+    s->rings = g_new0(VhostUserRing, dev->num_queues);
+    for (unsigned i = 0; i < dev->num_queues; i++) {
+        vhost_user_ring_init(&s->rings[i], dev, main_ctx, i);
+    }
+    session_read_on(s);
+    return s;
+}
+
+/* Freed from the loop: the caller may be one of the handlers above. */
+static void close_when_drained(VhostUserSession *s)
+{
+    stop_rings(s, SCOPE_ALL);
+    if (!s->stopping) {
+        aio_bh_once(s->main_ctx, session_free_bh, s);
+    }
+}
+
+void vhost_user_session_close(VhostUserSession *s)
+{
+    if (s->state == SESSION_CLOSING) {
+        return;
+    }
+    s->state = SESSION_CLOSING;
+    stop_reading(s);
+    if (!s->stopping) { /* else ring_stopped() goes on */
+        close_when_drained(s);
+    }
+}
+
+static void session_free_bh(void *opaque)
+{
+    VhostUserSession *s = opaque;
+    AioFn *closed = s->closed;
+    void *closed_opaque = s->closed_opaque;
+
+    for (unsigned i = 0; i < s->dev->num_queues; i++) {
+        vhost_user_ring_clear(&s->rings[i]);
+    }
+    g_free(s->rings);
+    vhost_user_message_clear(&s->msg);
+    vhost_user_receiver_clear(&s->rx);
+    guest_memory_unref(s->env.memory);
+    dirty_log_unref(s->env.log);
+    if (s->backend_fd >= 0) {
+        close(s->backend_fd);
+    }
+    close(s->fd);
+    g_free(s);
+    closed(closed_opaque);
+}
+
+void vhost_user_session_config_changed(VhostUserSession *s)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (s->backend_fd < 0 || !has_protocol(s, VHOST_USER_PROTOCOL_F_CONFIG)) {
+        return;
+    }
+    if (!vhost_user_send(s->backend_fd, VHOST_USER_BACKEND_CONFIG_CHANGE_MSG,
+                         0, NULL, 0, &error)) {
+        log_warn("%s: the front end is not told of the new configuration: %s",
+                 s->dev->name, error->message);
+        /* half a message would spoil all that follow */
+        close(s->backend_fd);
+        s->backend_fd = -1;
+    }
+}

@@ -145,6 +145,7 @@ static void test_reference_inherits_nothing(void)
     g_autoptr(BlockDriverState) raw = test_open(
         "raw,file=f,cache.direct=on,read-only=on");
 
+    g_assert_true(raw->file == file);
     g_assert_false(file->cache_direct);
     g_assert_false(file->read_only);
     g_assert_false(file->discard_unmap);
@@ -158,8 +159,8 @@ static void test_read_only_file(void)
     g_autoptr(BlockDriverState) automatic =
         test_open("raw,file=f,read-only=off,auto-read-only=on");
 
-    g_assert_true(plain->read_only);
-    g_assert_true(automatic->read_only);
+    g_assert_true(plain->file == file && plain->read_only);
+    g_assert_true(automatic->file == file && automatic->read_only);
     test_open_fails("raw,node-name=r,file=f,read-only=off",
                     "blockdev 'r': read-only=off was specified, but node 'f' "
                     "is read-only");

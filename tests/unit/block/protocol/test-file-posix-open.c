@@ -194,6 +194,7 @@ static void test_locking(void)
             "blockdev 'f1': Failed to get %s lock. Is another process using "
             "the image [%s]?", cases[i].lock, path);
 
+        g_assert_cmpint(first->total_bytes, ==, 8192);
         if (cases[i].lock) {
             test_open_fails(text, message);
         } else {

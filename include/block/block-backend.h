@@ -71,7 +71,12 @@ void blk_channel_drain(BlkChannel *channel, AioFn *fn, void *opaque);
 
 unsigned blk_channel_in_flight(const BlkChannel *channel); /* Context: home */
 
-/* Devices count here what they folded together. Context: home to write */
+/*
+ * Counted here is what blk_submit() gets, by request and by failure. A device
+ * that folds guest requests together adds those to requests[] and merged; one
+ * that retries the members of a failed one takes that one out of requests[],
+ * bytes[] and errors first. Context: home to write
+ */
 BlockStats *blk_channel_stats(BlkChannel *channel);
 
 /* Sum over all channels, past ones included; figures of a running channel may

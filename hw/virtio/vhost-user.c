@@ -142,7 +142,8 @@ VhostUserServer *vhost_user_server_new_path(VirtIODevice *dev,
         return NULL;
     }
     server = server_new(dev, main_ctx, fd);
-    server->path = g_strdup(path);
+    /* Absolute: the process may have changed its folder when it stops. */
+    server->path = g_canonicalize_filename(path, NULL);
     server->identity = identity;
     start_accepting(server);
     return server;

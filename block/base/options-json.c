@@ -106,7 +106,7 @@ JsonObject *options_read_json(const char *text, const char *what,
 {
     g_autoptr(JsonParser) parser = json_parser_new();
     g_autoptr(GError) cause = NULL;
-    g_autofree char *line = NULL;
+    g_autofree char *line = NULL, *invalid = NULL;
     unsigned keys = 0;
     JsonNode *root;
 
@@ -121,7 +121,8 @@ JsonObject *options_read_json(const char *text, const char *what,
     }
     if (!json_parser_load_from_data(parser, text, -1, &cause)) {
         line = g_strdelimit(g_strdup(cause->message), "\n\r", ' ');
-        json_error(what, error, line);
+        invalid = g_strconcat("invalid JSON: ", line, NULL);
+        json_error(what, error, invalid);
         return NULL;
     }
     root = json_parser_get_root(parser);

@@ -1,0 +1,407 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a person sees of vblk-storage-daemon's command line.
+
+Each bad command line must end with status 1 and exactly one line on standard
+error that names the option or object and the cause; good ones must start,
+print what they promise and end with status 0 on SIGTERM.
+
+Usage: test-cmdline.py DAEMON
+"""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+DAEMON = sys.argv[1]
+TIMEOUT = 30
+CASES = []
+
+
+def case(function):
+    CASES.append(function)
+    return function
+
+
+def run(*args, **kwargs):
+    return subprocess.run([DAEMON, *args], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, timeout=TIMEOUT, check=False, **kwargs)
+
+
+def refused(pattern, *args, **kwargs):
+    """The command fails with one line that matches."""
+    result = run(*args, **kwargs)
+    lines = result.stderr.splitlines()
+    assert result.returncode == 1, (result.returncode, result.stderr)
+    assert len(lines) == 1, lines
+    assert re.search(pattern, lines[0]), (pattern, lines[0])
+    assert lines[0].startswith("vblk-storage-daemon: error: "), lines[0]
+
+
+class Running:
+    """A daemon that has been started; ends it at the end of the block."""
+
+    def __init__(self, socket_path, *args, **kwargs):
+        self.process = subprocess.Popen(
+            [DAEMON, *args], stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            **kwargs)
+        self.status = self.stderr = None
+        try:
+            if socket_path:
+                wait_for_socket(socket_path, self.process)
+        except BaseException:
+            self.process.kill()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def stop(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+        _, self.stderr = self.process.communicate(timeout=TIMEOUT)
+        self.status = self.process.returncode
+
+    def __exit__(self, *unused):
+        if self.status is None:
+            self.stop()
+
+
+def wait_for_socket(path, process=None):
+    deadline = time.monotonic() + TIMEOUT
+    while time.monotonic() < deadline:
+        if process and process.poll() is not None:
+            raise AssertionError("daemon ended: " + process.stderr.read())
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(path)
+                return
+            except (FileNotFoundError, ConnectionRefusedError):
+                time.sleep(0.01)
+    raise AssertionError("no socket at " + path)
+
+
+def wait_until(condition, complaint):
+    deadline = time.monotonic() + TIMEOUT
+    while not condition():
+        assert time.monotonic() < deadline, complaint
+        time.sleep(0.01)
+
+
+def image(path, size=1 << 20):
+    with open(path, "wb") as file:
+        file.truncate(size)
+    return path
+
+
+def file_node(path, extra=""):
+    return ("--blockdev",
+            f"driver=file,node-name=f0,filename={path}{extra}")
+
+
+def export(extra="", path="s"):
+    return ("--export", "vhost-user-blk,id=e0,node-name=f0,addr.type=unix,"
+            f"addr.path={path}{extra}")
+
+
+@case
+def help_documents_every_option():
+    result = run("--help")
+    assert result.returncode == 0
+    for word in ("--blockdev", "--export", "--object", "--drive", "--chardev",
+                 "--monitor", "--pidfile", "--daemonize", "--stats",
+                 "--version", "cache.direct", "aio=threads|native|io_uring",
+                 "num-queues", "logical-block-size", "writethrough",
+                 "poll-max-ns", "thread-pool-max", "addr.type=fd", "serial",
+                 "SIGTERM"):
+        assert word in result.stdout, word
+    assert max(map(len, result.stdout.splitlines())) <= 92
+
+
+@case
+def version_names_the_program():
+    result = run("-V")
+    assert result.returncode == 0
+    assert re.fullmatch(r"vblk-storage-daemon version \d+\.\d+\.\d+\n",
+                        result.stdout)
+
+
+@case
+def object_help_explains_iothreads():
+    assert "iothread" in run("--object", "help").stdout
+    assert "poll-max-ns" in run("--object", "iothread,help").stdout
+
+
+@case
+def unknown_option_and_missing_value():
+    refused("unknown option '--frobnicate'", "--frobnicate")
+    refused("'--blockdev' needs a value", "--blockdev")
+    refused("unexpected argument 'disk.img'", "disk.img")
+
+
+@case
+def missing_image():
+    refused(r"none\.img.*No such file", *file_node("none.img"))
+    refused(r"none\.img.*No such file", "--drive", "file=none.img")
+
+
+@case
+def directory_instead_of_image():
+    os.mkdir("dir")
+    refused(r"dir.*", *file_node("dir"))
+    refused(r"dir.*", "--drive", "file=dir,readonly=on")
+
+
+@case
+def no_permission():
+    image("secret.img")
+    os.chmod("secret.img", 0)
+    if os.geteuid() == 0:
+        # root may read everything: become nobody for the attempt
+        os.chmod(".", 0o777)
+        refused(r"secret\.img.*Permission denied", *file_node("secret.img"),
+                user=65534, group=65534)
+    else:
+        refused(r"secret\.img.*Permission denied", *file_node("secret.img"))
+
+
+@case
+def unaligned_image_size():
+    image("odd.img", 1000)
+    refused(r"(odd\.img|f0).*1000.*512", *file_node("odd.img"), *export())
+
+
+@case
+def socket_path_too_long():
+    image("a.img")
+    refused(r"e0|xxx.*too long|long", *file_node("a.img"),
+            *export(path="x" * 200))
+
+
+@case
+def socket_path_in_use():
+    image("a.img")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("busy.sock")
+        listener.listen()
+        refused(r"busy\.sock.*in use", *file_node("a.img"),
+                *export(path="busy.sock"))
+    os.unlink("busy.sock")
+
+
+@case
+def socket_in_missing_folder():
+    image("a.img")
+    refused(r"nowhere/s.*No such file", *file_node("a.img"),
+            *export(path="nowhere/s"))
+
+
+@case
+def stale_socket_is_replaced():
+    image("a.img")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("stale.sock")
+    with Running("stale.sock", *file_node("a.img"),
+                 *export(path="stale.sock")) as daemon:
+        daemon.stop()
+        assert daemon.status == 0
+    assert not os.path.exists("stale.sock")
+
+
+@case
+def native_needs_direct():
+    image("a.img")
+    refused(r"aio=native was specified, but it requires cache\.direct=on, "
+            r"which was not specified", *file_node("a.img", ",aio=native"))
+
+
+@case
+def unknown_words_are_named():
+    image("a.img")
+    refused("f0.*'nonsense'", *file_node("a.img", ",nonsense=1"))
+    refused("e0.*'nonsense'", *file_node("a.img"), *export(",nonsense=1"))
+    refused("f0.*aio.*'fast'", *file_node("a.img", ",aio=fast"))
+    refused("f0.*cache.direct.*'maybe'",
+            *file_node("a.img", ",cache.direct=maybe"))
+    refused("driver.*'qcow9'|qcow9", "--blockdev", "driver=qcow9,node-name=a")
+    refused("'nbd'", "--export", "nbd,id=e0,node-name=f0")
+    refused("'secret'", "--object", "secret,id=s0")
+    refused("--trace", "-T", "all")
+    refused("--nbd-server", "--nbd-server", "addr.type=unix,addr.path=n")
+
+
+@case
+def export_is_checked():
+    image("a.img")
+    node = file_node("a.img")
+    refused("e0.*no node 'f1'", *node, "--export", "vhost-user-blk,id=e0,"
+            "node-name=f1,addr.type=unix,addr.path=s")
+    refused("e0.*num-queues.*from 1 to", *node, *export(",num-queues=0"))
+    refused("e0.*num-queues.*from 1 to", *node, *export(",num-queues=1000"))
+    refused("e0.*logical-block-size", *node,
+            *export(",logical-block-size=1000"))
+    refused("e0.*serial", *node, *export(",serial=" + "x" * 21))
+    refused("e0.*iothread 't9'|e0.*'t9'", *node, *export(",iothread=t9"))
+    refused("e0.*in use by another", *node, *export(), *export(path="s2"))
+    refused("addr.type", *node, "--export",
+            "vhost-user-blk,id=e0,node-name=f0")
+    refused("addr.str 'seven'", *node, "--export", "vhost-user-blk,id=e0,"
+            "node-name=f0,addr.type=fd,addr.str=seven")
+
+
+@case
+def fd_that_is_no_socket():
+    image("a.img")
+    refused("e0|fd|descriptor", *file_node("a.img"), "--export",
+            "vhost-user-blk,id=e0,node-name=f0,addr.type=fd,addr.str=0")
+
+
+@case
+def monitor_says_that_it_is_not_there():
+    image("a.img")
+    with Running("s", "--chardev", "socket,id=c0,path=q.sock,server=on,"
+                 "wait=off", "--monitor", "chardev=c0",
+                 *file_node("a.img"), *export()) as daemon:
+        daemon.stop()
+        assert "no QMP server" in daemon.stderr
+    refused("no chardev 'c9'", "--monitor", "chardev=c9")
+
+
+@case
+def drive_serves_beside_the_image():
+    image("a.img")
+    with Running("a.img.sock", "--drive", "file=a.img,cache=none,aio=native",
+                 "--stats") as daemon:
+        daemon.stop(signal.SIGINT)
+        assert daemon.status == 0
+        assert re.search(r"^stats: export=drive0 requests=0 ", daemon.stderr,
+                         re.M)
+    assert not os.path.exists("a.img.sock")
+
+
+@case
+def drive_cache_names():
+    image("a.img")
+    for cache in ("writeback", "none", "writethrough", "directsync",
+                  "unsafe", "off"):
+        with Running("a.img.sock", "--drive",
+                     f"file=a.img,id=d,cache={cache}") as daemon:
+            daemon.stop()
+            assert daemon.status == 0, daemon.stderr
+    refused("drive 'd'.*cache.*'fast'", "--drive", "file=a.img,id=d,cache=fast")
+
+
+@case
+def drive_does_not_guess_qcow2():
+    image("q.img")
+    with open("q.img", "r+b") as file:
+        file.write(b"QFI\xfb")
+    refused("looks like qcow2", "--drive", "file=q.img")
+    with Running("q.img.sock", "--drive", "file=q.img,format=raw") as daemon:
+        daemon.stop()
+        assert daemon.status == 0
+
+
+@case
+def json_and_key_value_are_the_same():
+    image("a.img")
+    with Running("s", "--object", "iothread,id=t0",
+                 "--object", '{"qom-type":"iothread","id":"t1"}',
+                 "--blockdev", '{"driver":"raw","node-name":"f0","file":'
+                 '{"driver":"file","filename":"a.img",'
+                 '"cache":{"direct":true}}}',
+                 "--export", '{"type":"vhost-user-blk","id":"e0",'
+                 '"node-name":"f0","writable":true,"iothread":["t0","t1"],'
+                 '"addr":{"type":"unix","path":"s"}}') as daemon:
+        daemon.stop()
+        assert daemon.status == 0, daemon.stderr
+    refused("--blockdev: invalid JSON: ", "--blockdev", '{"driver":')
+
+
+@case
+def inherited_socket():
+    image("a.img")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("inherited.sock")
+        listener.listen()
+        fd = listener.fileno()
+        with Running(None, "--pidfile", "pid", *file_node("a.img"),
+                     "--export", "vhost-user-blk,id=e0,node-name=f0,"
+                     f"addr.type=fd,addr.str={fd}",
+                     pass_fds=(fd,)) as daemon:
+            wait_until(lambda: os.path.exists("pid"), "no pid file")
+            wait_for_socket("inherited.sock", daemon.process)
+            daemon.stop()
+            assert daemon.status == 0, daemon.status
+    os.unlink("inherited.sock")
+
+
+@case
+def statistics_on_sigusr1():
+    image("a.img")
+    with Running("s", *file_node("a.img"), *export()) as daemon:
+        daemon.process.send_signal(signal.SIGUSR1)
+        line = daemon.process.stderr.readline()
+        assert line.startswith("stats: export=e0 requests=0 "), line
+
+
+@case
+def daemonize_returns_when_ready():
+    image("a.img")
+    result = subprocess.run(
+        [DAEMON, "--daemonize", "--pidfile", "pid", *file_node("a.img"),
+         *export()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, timeout=TIMEOUT, check=False)
+    assert result.returncode == 0
+    with open("pid", encoding="ascii") as file:
+        pid = int(file.read())
+    wait_for_socket("s")    # without waiting: it is there
+    refused("pid.*held by a process", "--pidfile", "pid")
+    os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not os.path.exists("pid"), "pid file still there")
+    assert not os.path.exists("s")
+
+
+@case
+def daemonize_reports_failure():
+    result = run("--daemonize", *file_node("none.img"))
+    assert result.returncode == 1
+    assert "No such file" in result.stderr
+
+
+@case
+def image_is_locked_while_served():
+    image("a.img")
+    with Running("s", *file_node("a.img"), *export(",writable=on")):
+        refused("lock", *file_node("a.img"), *export(",writable=on", "s2"))
+    with Running("s", *file_node("a.img"), *export(",writable=on")) as daemon:
+        daemon.stop()
+        assert daemon.status == 0
+
+
+def main():
+    failed = 0
+    print(f"1..{len(CASES)}")
+    for number, test in enumerate(CASES, 1):
+        name = test.__name__.replace("_", "-")
+        with tempfile.TemporaryDirectory(prefix="vblk-") as folder:
+            os.chdir(folder)
+            try:
+                test()
+                print(f"ok {number} {name}", flush=True)
+            except Exception as error:    # any failure is a failed case
+                failed += 1
+                print(f"not ok {number} {name}", flush=True)
+                print(f"# {type(error).__name__}: {error}", flush=True)
+            os.chdir("/")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

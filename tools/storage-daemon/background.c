@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Going to the background, and the pid file. Called by main.c only.
+ */
+#include "background.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <gio/gio.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static int ready_fd = -1;
+static char *pidfile_path;
+static int pidfile_fd = -1;
+
+static bool fail_errno(GError **error, const char *what, const char *path)
+{
+    int err = errno;
+
+    g_set_error(error, G_IO_ERROR, g_io_error_from_errno(err), "%s%s%s%s: %s",
+                what, path ? " '" : "", path ? path : "", path ? "'" : "",
+                g_strerror(err));
+    return false;
+}
+
+/* The parent's whole life after the fork. */
+static void G_GNUC_NORETURN wait_for_child(int fd, pid_t child)
+{
+    char byte;
+    ssize_t got;
+    int status;
+
+    do {
+        got = read(fd, &byte, 1);
+    } while (got < 0 && errno == EINTR);
+    if (got == 1) {
+        _exit(EXIT_SUCCESS);
+    }
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+    _exit(EXIT_FAILURE); /* the child has said why */
+}
+
+bool background_start(GError **error)
+{
+    int fds[2];
+    pid_t child;
+
+    if (pipe2(fds, O_CLOEXEC) < 0) {
+        return fail_errno(error, "--daemonize: cannot make a pipe", NULL);
+    }
+    child = fork();
+    if (child < 0) {
+        return fail_errno(error, "--daemonize: cannot fork", NULL);
+    }
+    if (child > 0) {
+        close(fds[1]);
+        wait_for_child(fds[0], child);
+    }
+    close(fds[0]);
+    ready_fd = fds[1];
+    setsid();
+    return true;
+}
+
+static bool leave_terminal(GError **error)
+{
+    int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    bool ok;
+
+    if (fd < 0) {
+        return fail_errno(error, "--daemonize: cannot open", "/dev/null");
+    }
+    ok = dup2(fd, STDIN_FILENO) >= 0 && dup2(fd, STDOUT_FILENO) >= 0;
+    /* Where the administrator sent stderr to a file, lines keep going there. */
+    if (isatty(STDERR_FILENO)) {
+        ok = dup2(fd, STDERR_FILENO) >= 0 && ok;
+    }
+    if (!ok) {
+        fail_errno(error, "--daemonize: cannot redirect output", NULL);
+    }
+    if (fd > STDERR_FILENO) {
+        close(fd);
+    }
+    return ok;
+}
+
+bool background_ready(GError **error)
+{
+    ssize_t put;
+
+    if (ready_fd < 0) {
+        return true;
+    }
+    if (chdir("/") < 0) {
+        return fail_errno(error, "--daemonize: cannot change to", "/");
+    }
+    if (!leave_terminal(error)) {
+        return false;
+    }
+    do {
+        put = write(ready_fd, "", 1);
+    } while (put < 0 && errno == EINTR);
+    close(ready_fd);
+    ready_fd = -1;
+    return true; /* a parent that was killed meanwhile needs no answer */
+}
+
+static int open_locked(const char *path, GError **error)
+{
+    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+
+    if (fd < 0) {
+        fail_errno(error, "--pidfile: cannot create", path);
+        return -1;
+    }
+    if (fcntl(fd, F_OFD_SETLK, &lock) < 0) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_BUSY,
+                    "--pidfile: '%s' is held by a process that is running",
+                    path);
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+bool pidfile_write(const char *path, GError **error)
+{
+    g_autofree char *text = g_strdup_printf("%ld\n", (long)getpid());
+    size_t length = strlen(text);
+
+    pidfile_fd = open_locked(path, error);
+    if (pidfile_fd < 0) {
+        return false;
+    }
+    /* From here on it is ours to remove. */
+    pidfile_path = g_canonicalize_filename(path, NULL);
+    if (ftruncate(pidfile_fd, 0) < 0 ||
+        pwrite(pidfile_fd, text, length, 0) != (ssize_t)length) {
+        return fail_errno(error, "--pidfile: cannot write", path);
+    }
+    return true;
+}
+
+void pidfile_remove(void)
+{
+    if (pidfile_path) {
+        unlink(pidfile_path);
+        g_clear_pointer(&pidfile_path, g_free);
+    }
+    if (pidfile_fd >= 0) {
+        close(pidfile_fd);
+        pidfile_fd = -1;
+    }
+}

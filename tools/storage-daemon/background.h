@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * --daemonize and --pidfile.
+ *
+ * The fork comes before anything is opened or any thread is made; the parent
+ * waits until the child says that it is ready, so that a script may connect
+ * as soon as the command returns.
+ */
+#ifndef TOOLS_STORAGE_DAEMON_BACKGROUND_H
+#define TOOLS_STORAGE_DAEMON_BACKGROUND_H
+
+#include <glib.h>
+#include <stdbool.h>
+
+/*
+ * Forks. In the parent returns only to fail: it exits with 0 when the child
+ * calls background_ready(), with 1 when the child ends before.
+ */
+bool background_start(GError **error);
+
+/* Lets the parent go and leaves the terminal; nothing when not started. */
+bool background_ready(GError **error);
+
+/* Writes the pid and keeps the file locked; fails when another process that
+ * lives holds it. Removed by pidfile_remove(). */
+bool pidfile_write(const char *path, GError **error);
+void pidfile_remove(void);
+
+#endif

@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * An export: a node served as a virtio-blk device on a vhost-user socket.
+ *
+ * Everything that can be wrong with the options is found before anything is
+ * made; from then on failure takes down what was made in reverse order.
+ */
+#include "export.h"
+
+#include "object.h"
+#include "block/graph.h"
+#include "hw/block/virtio-blk.h"
+#include "hw/virtio/vhost-user.h"
+
+#include <gio/gio.h>
+#include <stdio.h>
+#include <string.h>
+
+#define DEFAULT_NUM_QUEUES VIRTIO_BLK_MAX_QUEUES
+#define SERIAL_MAX 20 /* virtio 1.2, 5.2.6.1: GET_ID */
+
+typedef struct Export {
+    char *id;
+    char *name; /* "export 'ID'" */
+    VirtIOBlock *vblk;
+    VhostUserServer *server;
+    struct Export *next;
+} Export;
+
+/* What the options said. */
+typedef struct ExportConf {
+    char *type, *id, *node_name, *serial;
+    char *addr_type, *addr_path, *addr_str;
+    char **iothreads;
+    bool writable, writethrough, request_merging, config_wce, packed;
+    bool fixed_iothread;
+    uint64_t num_queues;
+    int64_t logical_block_size;
+} ExportConf;
+
+static Export *exports;
+
+/* export_stop_all() under way */
+static struct {
+    AioFn *done;
+    void *opaque;
+    bool print_stats;
+    unsigned n_pending;
+} stop;
+
+static void export_conf_clear(ExportConf *conf)
+{
+    g_free(conf->type);
+    g_free(conf->id);
+    g_free(conf->node_name);
+    g_free(conf->serial);
+    g_free(conf->addr_type);
+    g_free(conf->addr_path);
+    g_free(conf->addr_str);
+    g_strfreev(conf->iothreads);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(ExportConf, export_conf_clear)
+
+static bool fail(GError **error, const char *id, const char *fmt, ...)
+    G_GNUC_PRINTF(3, 4);
+
+/* Always false: return fail(...). */
+static bool fail(GError **error, const char *id, const char *fmt, ...)
+{
+    va_list ap;
+    g_autofree char *cause = NULL;
+
+    va_start(ap, fmt);
+    cause = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
+                "export '%s': %s", id, cause);
+    return false;
+}
+
+static Export *find_export(const char *id)
+{
+    for (Export *export = exports; export; export = export->next) {
+        if (strcmp(export->id, id) == 0) {
+            return export;
+        }
+    }
+    return NULL;
+}
+
+static bool take_identity(Options *opts, ExportConf *conf, GError **error)
+{
+    g_autofree char *what = NULL;
+
+    if (!options_need_str(opts, "type", &conf->type, error)) {
+        return false;
+    }
+    if (strcmp(conf->type, "vhost-user-blk") != 0) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED,
+                    "--export: unknown type '%s': vblk serves "
+                    "'vhost-user-blk'", conf->type);
+        return false;
+    }
+    if (!options_need_str(opts, "id", &conf->id, error)) {
+        return false;
+    }
+    what = g_strdup_printf("export '%s'", conf->id);
+    options_set_what(opts, what);
+    if (find_export(conf->id)) {
+        return fail(error, conf->id, "id is in use by another export");
+    }
+    return options_need_str(opts, "node-name", &conf->node_name, error);
+}
+
+static bool take_address(Options *opts, ExportConf *conf, GError **error)
+{
+    if (!options_need_str(opts, "addr.type", &conf->addr_type, error)) {
+        return false;
+    }
+    if (strcmp(conf->addr_type, "unix") == 0) {
+        return options_need_str(opts, "addr.path", &conf->addr_path, error);
+    }
+    if (strcmp(conf->addr_type, "fd") == 0) {
+        return options_need_str(opts, "addr.str", &conf->addr_str, error);
+    }
+    return fail(error, conf->id, "addr.type '%s' must be 'unix' or 'fd'",
+                conf->addr_type);
+}
+
+static bool take_device(Options *opts, ExportConf *conf, GError **error)
+{
+    return options_take_bool(opts, "writable", &conf->writable, error) &&
+           options_take_bool(opts, "writethrough", &conf->writethrough,
+                             error) &&
+           options_take_bool(opts, "request-merging", &conf->request_merging,
+                             error) &&
+           options_take_bool(opts, "config-wce", &conf->config_wce, error) &&
+           options_take_bool(opts, "packed", &conf->packed, error) &&
+           options_take_bool(opts, "fixed-iothread", &conf->fixed_iothread,
+                             error) &&
+           options_take_size(opts, "logical-block-size",
+                             &conf->logical_block_size, error) &&
+           options_take_uint(opts, "num-queues", G_MAXUINT32,
+                             &conf->num_queues, error) &&
+           options_take_str(opts, "serial", &conf->serial, error) &&
+           options_take_strv(opts, "iothread", &conf->iothreads, error);
+}
+
+static bool check_device(const ExportConf *conf, GError **error)
+{
+    int64_t size = conf->logical_block_size;
+
+    if (conf->num_queues < 1 || conf->num_queues > VIRTIO_BLK_MAX_QUEUES) {
+        return fail(error, conf->id,
+                    "num-queues must be from 1 to %u, not %" G_GUINT64_FORMAT,
+                    VIRTIO_BLK_MAX_QUEUES, conf->num_queues);
+    }
+    if (size < 512 || size > 64 * 1024 || (size & (size - 1))) {
+        return fail(error, conf->id,
+                    "logical-block-size must be a power of 2 from 512 to "
+                    "65536, not %" G_GINT64_FORMAT, size);
+    }
+    if (conf->serial && strlen(conf->serial) > SERIAL_MAX) {
+        return fail(error, conf->id,
+                    "serial '%s' is longer than %u bytes", conf->serial,
+                    SERIAL_MAX);
+    }
+    return true;
+}
+
+/* The threads the queues are spread over; a new array of borrowed pointers,
+ * NULL with @error. */
+static GPtrArray *find_contexts(const ExportConf *conf, GError **error)
+{
+    g_autoptr(GPtrArray) contexts = g_ptr_array_new();
+    IOThread *iothread;
+
+    for (char **id = conf->iothreads; id && *id; id++) {
+        iothread = object_find_iothread(*id, error);
+        if (!iothread) {
+            g_prefix_error(error, "export '%s': iothread: ", conf->id);
+            return NULL;
+        }
+        g_ptr_array_add(contexts, iothread_context(iothread));
+    }
+    if (contexts->len == 0) {
+        iothread = object_default_iothread(error);
+        if (!iothread) {
+            return NULL;
+        }
+        g_ptr_array_add(contexts, iothread_context(iothread));
+    }
+    return g_steal_pointer(&contexts);
+}
+
+static BlockBackend *open_backend(const ExportConf *conf, GError **error)
+{
+    BlockBackendOptions options = {
+        .writable = conf->writable,
+        .writethrough = conf->writethrough,
+        .block_size = conf->logical_block_size,
+    };
+    BlockDriverState *bs = bdrv_find_node(conf->node_name);
+    BlockBackend *blk;
+
+    if (!bs) {
+        fail(error, conf->id,
+             "there is no node '%s': give '--blockdev ...,node-name=%s' "
+             "before the export", conf->node_name, conf->node_name);
+        return NULL;
+    }
+    blk = blk_new(bs, &options, error);
+    if (!blk) {
+        g_prefix_error(error, "export '%s': ", conf->id);
+    }
+    return blk;
+}
+
+static VirtIOBlock *make_device(const ExportConf *conf, const char *name,
+                                GError **error)
+{
+    g_autoptr(GPtrArray) contexts = find_contexts(conf, error);
+    BlockBackend *blk = contexts ? open_backend(conf, error) : NULL;
+    VirtIOBlockConf vconf;
+    VirtIOBlock *vblk;
+
+    if (!blk) {
+        return NULL;
+    }
+    vconf = (VirtIOBlockConf){
+        .name = name,
+        .num_queues = conf->num_queues,
+        .logical_block_size = conf->logical_block_size,
+        .serial = conf->serial,
+        .request_merging = conf->request_merging,
+        .config_wce = conf->config_wce,
+        .packed = conf->packed,
+        .contexts = (AioContext *const *)contexts->pdata,
+        .n_contexts = contexts->len,
+    };
+    vblk = virtio_blk_new(blk, &vconf, error);
+    if (!vblk) {
+        blk_free(blk);
+        g_prefix_error(error, "export '%s': ", conf->id);
+    }
+    return vblk;
+}
+
+static VhostUserServer *listen_fd(const ExportConf *conf, VirtIODevice *dev,
+                                  AioContext *main_ctx, GError **error)
+{
+    guint64 fd;
+
+    if (!g_ascii_string_to_unsigned(conf->addr_str, 10, 0, G_MAXINT32, &fd,
+                                    NULL)) {
+        fail(error, conf->id,
+             "addr.str '%s' is not the number of a file descriptor",
+             conf->addr_str);
+        return NULL;
+    }
+    return vhost_user_server_new_fd(dev, main_ctx, (int)fd, error);
+}
+
+static VhostUserServer *make_server(const ExportConf *conf, VirtIODevice *dev,
+                                    AioContext *main_ctx, GError **error)
+{
+    if (conf->addr_path) {
+        return vhost_user_server_new_path(dev, main_ctx, conf->addr_path,
+                                          error);
+    }
+    return listen_fd(conf, dev, main_ctx, error);
+}
+
+static void export_free(Export *export)
+{
+    g_clear_pointer(&export->vblk, virtio_blk_free);
+    g_free(export->id);
+    g_free(export->name);
+    g_free(export);
+}
+
+static bool export_start(const ExportConf *conf, AioContext *main_ctx,
+                         GError **error)
+{
+    Export *export = g_new0(Export, 1);
+
+    export->id = g_strdup(conf->id);
+    export->name = g_strdup_printf("export '%s'", conf->id);
+    export->vblk = make_device(conf, export->name, error);
+    if (!export->vblk) {
+        export_free(export);
+        return false;
+    }
+    export->server = make_server(conf, virtio_blk_device(export->vblk),
+                                 main_ctx, error);
+    if (!export->server) {
+        export_free(export);
+        return false;
+    }
+    export->next = exports;
+    exports = export;
+    return true;
+}
+
+bool export_add(Options *opts, AioContext *main_ctx, GError **error)
+{
+    g_autoptr(Options) owned = opts;
+    g_auto(ExportConf) conf = {
+        .request_merging = true,
+        .config_wce = true,
+        .packed = true,
+        .num_queues = DEFAULT_NUM_QUEUES,
+        .logical_block_size = 512,
+    };
+
+    return take_identity(opts, &conf, error) &&
+           take_address(opts, &conf, error) &&
+           take_device(opts, &conf, error) &&
+           check_device(&conf, error) &&
+           options_finish(opts, error) &&
+           export_start(&conf, main_ctx, error);
+}
+
+static void print_stats(Export *export)
+{
+    BlockStats stats = { 0 };
+    g_autofree char *line = NULL, *histograms = NULL;
+
+    virtio_blk_get_stats(export->vblk, &stats);
+    line = block_stats_line(&stats);
+    histograms = block_stats_histograms(&stats);
+    fprintf(stderr, "stats: export=%s %s\n%s", export->id, line, histograms);
+}
+
+void export_print_stats(void)
+{
+    for (Export *export = exports; export; export = export->next) {
+        print_stats(export);
+    }
+}
+
+static void export_stopped(void *opaque)
+{
+    Export *export = opaque;
+
+    if (stop.print_stats) {
+        print_stats(export);
+    }
+    export_free(export);
+    if (--stop.n_pending == 0) {
+        stop.done(stop.opaque);
+    }
+}
+
+void export_stop_all(unsigned flags, AioFn *done, void *opaque)
+{
+    Export *export = exports;
+
+    exports = NULL;
+    stop.done = done;
+    stop.opaque = opaque;
+    stop.print_stats = flags & EXPORT_STOP_STATS;
+    stop.n_pending = 1; /* ours: not done before the loop has ended */
+    while (export) {
+        Export *next = export->next;
+
+        stop.n_pending++;
+        vhost_user_server_stop(export->server, export_stopped, export);
+        export = next;
+    }
+    if (--stop.n_pending == 0) {
+        done(opaque);
+    }
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What --help says. It teaches: every option with its values and defaults,
+ * then commands that can be copied.
+ */
+#include "cmdline.h"
+
+#include <stdio.h>
+
+static const char usage[] =
+"Usage: vblk-storage-daemon [options]\n"
+"Serves disk images to virtual machines over vhost-user-blk.\n"
+"\n"
+"  -h, --help             show this help and exit\n"
+"  -V, --version          show the version and exit\n"
+"\n"
+"In short:\n"
+"  --drive file=<image>[,format=raw][,cache=<mode>][,aio=<engine>]\n"
+"          [,id=<id>][,readonly=on|off][,discard=ignore|unmap]\n"
+"          [,detect-zeroes=off|on|unmap][,socket=<path>]\n"
+"          [,num-queues=<n>][,serial=<text>][,iothread=<id>]\n"
+"                         one image, one socket: the same as a --blockdev and\n"
+"                         an --export. The socket is <image>.sock unless given.\n"
+"                         cache: writeback (default), none, writethrough,\n"
+"                         directsync, unsafe, as in QEMU's -drive\n"
+"\n"
+"In full; options are acted upon in the order given:\n"
+"  --object iothread,id=<id>[,poll-max-ns=<ns>][,poll-grow=<n>]\n"
+"           [,poll-shrink=<n>][,aio-max-batch=<n>]\n"
+"           [,thread-pool-min=<n>][,thread-pool-max=<n>]\n"
+"                         a thread that runs queues; exports without one share\n"
+"                         a thread made for them. '--object iothread,help'\n"
+"                         explains the properties\n"
+"\n"
+"  --blockdev [driver=]<driver>,node-name=<name>[,read-only=on|off]\n"
+"             [,auto-read-only=on|off][,cache.direct=on|off]\n"
+"             [,cache.no-flush=on|off][,discard=ignore|unmap]\n"
+"             [,detect-zeroes=off|on|unmap][,force-share=on|off]\n"
+"             [,driver's own options]\n"
+"                         opens an image. Drivers and their options:\n"
+"      file               filename=<path>: a regular file\n"
+"                         aio=threads|native|io_uring (default threads; native\n"
+"                         needs cache.direct=on), aio-max-batch=<n>,\n"
+"                         locking=on|off|auto\n"
+"      host_device        the same for a block device\n"
+"      raw                file=<node-name>[,offset=<bytes>][,size=<bytes>]\n"
+"      null-co, null-aio  size=<bytes>[,latency-ns=<ns>][,read-zeroes=on|off]:\n"
+"                         no disk at all, for measuring\n"
+"\n"
+"  --export [type=]vhost-user-blk,id=<id>,node-name=<name>,\n"
+"           addr.type=unix,addr.path=<socket>  or  addr.type=fd,addr.str=<n>\n"
+"           [,writable=on|off][,writethrough=on|off]\n"
+"           [,logical-block-size=<bytes>][,num-queues=<n>][,serial=<text>]\n"
+"           [,iothread=<id>][,request-merging=on|off][,config-wce=on|off]\n"
+"           [,packed=on|off]\n"
+"                         serves a node. writable is off by default;\n"
+"                         writethrough=on makes every write stable before it\n"
+"                         is acknowledged; num-queues is the most a front end\n"
+"                         may use (default 256); serial is what the guest sees\n"
+"                         in /dev/disk/by-id, 20 bytes at most; iothread takes\n"
+"                         one id or a list (iothread.0=a,iothread.1=b, or JSON),\n"
+"                         over which the queues are spread; addr.str is the\n"
+"                         number of an inherited listening or connected socket\n"
+"\n"
+"  --pidfile <path>       write the process id there once everything is ready\n"
+"  --daemonize            go to the background once everything is ready\n"
+"  --stats                print each export's statistics at exit; SIGUSR1\n"
+"                         prints them at any time\n"
+"  --chardev <options>, --monitor <options>\n"
+"                         accepted so that existing command lines start; there\n"
+"                         is no QMP server yet\n"
+"\n"
+"Options are written key=value,key.sub=value (a comma in a value is ',,') or as\n"
+"a JSON object: --blockdev '{\"driver\":\"file\",\"filename\":\"a.img\",...}'.\n"
+"SIGTERM and SIGINT finish the requests in flight and exit with status 0.\n"
+"\n"
+"Examples:\n"
+"  vblk-storage-daemon --drive file=disk.img,cache=none,aio=native\n"
+"\n"
+"  vblk-storage-daemon \\\n"
+"    --object iothread,id=t0 \\\n"
+"    --blockdev driver=file,node-name=f0,filename=disk.img,cache.direct=on,\\\n"
+"aio=io_uring,discard=unmap \\\n"
+"    --export vhost-user-blk,id=e0,node-name=f0,writable=on,iothread=t0,\\\n"
+"addr.type=unix,addr.path=/run/disk.sock\n"
+"\n"
+"  qemu-system-x86_64 -m 1G \\\n"
+"    -object memory-backend-memfd,id=mem,size=1G,share=on -machine memory-backend=mem \\\n"
+"    -chardev socket,id=c0,path=/run/disk.sock,reconnect=1 \\\n"
+"    -device vhost-user-blk-pci,chardev=c0 ...\n";
+
+static const char objects[] =
+"List of object types:\n"
+"  iothread\n";
+
+static const char iothread[] =
+"iothread options:\n"
+"  aio-max-batch=<int>    - requests collected before they are submitted early\n"
+"                           (0: chosen by the engine)\n"
+"  id=<str>               - name, for iothread= of --export; mandatory\n"
+"  poll-grow=<int>        - factor by which a paying busy-poll grows (0: 2)\n"
+"  poll-max-ns=<int>      - longest busy-poll before sleeping, in nanoseconds\n"
+"                           (0: never poll; default 32768)\n"
+"  poll-shrink=<int>      - divisor by which a futile one shrinks (0: to nothing)\n"
+"  thread-pool-max=<int>  - most worker threads (default 64)\n"
+"  thread-pool-min=<int>  - workers kept while idle (default 0)\n";
+
+void help_print(void)
+{
+    fputs(usage, stdout);
+}
+
+void help_print_objects(void)
+{
+    fputs(objects, stdout);
+}
+
+void help_print_iothread(void)
+{
+    fputs(iothread, stdout);
+}

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * --object iothread: makes the threads that queues run in and finds them by
+ * name. Called by main.c and export.c.
+ */
+#include "object.h"
+
+#include "cmdline.h"
+#include "block/options.h"
+
+#include <gio/gio.h>
+#include <string.h>
+
+#define DEFAULT_IOTHREAD_ID "vblk-io"
+
+static GHashTable *iothreads; /* id -> IOThread, owned */
+
+static GHashTable *table(void)
+{
+    if (!iothreads) {
+        iothreads = g_hash_table_new_full(g_str_hash, g_str_equal, g_free,
+                                          (GDestroyNotify)iothread_free);
+    }
+    return iothreads;
+}
+
+static bool take_u32(Options *opts, const char *key, unsigned max,
+                     unsigned *value, GError **error)
+{
+    uint64_t wide = *value;
+
+    if (!options_take_uint(opts, key, max, &wide, error)) {
+        return false;
+    }
+    *value = wide;
+    return true;
+}
+
+static bool take_poll(Options *opts, AioParams *params, GError **error)
+{
+    uint64_t max_ns = 32768, grow = 0, shrink = 0;
+
+    if (!options_take_uint(opts, "poll-max-ns", G_MAXINT64, &max_ns, error) ||
+        !options_take_uint(opts, "poll-grow", G_MAXINT64, &grow, error) ||
+        !options_take_uint(opts, "poll-shrink", G_MAXINT64, &shrink, error)) {
+        return false;
+    }
+    params->poll_max_ns = max_ns ? (int64_t)max_ns : -1;
+    params->poll_grow = grow;
+    params->poll_shrink = shrink;
+    return true;
+}
+
+static bool take_params(Options *opts, AioParams *params, GError **error)
+{
+    if (!take_poll(opts, params, error) ||
+        !take_u32(opts, "aio-max-batch", 1024, &params->aio_max_batch,
+                  error) ||
+        !take_u32(opts, "thread-pool-min", 4096, &params->thread_pool_min,
+                  error) ||
+        !take_u32(opts, "thread-pool-max", 4096, &params->thread_pool_max,
+                  error)) {
+        return false;
+    }
+    if (params->thread_pool_max &&
+        params->thread_pool_min > params->thread_pool_max) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
+                    "%s: thread-pool-min (%u) must not be larger than "
+                    "thread-pool-max (%u)", options_what(opts),
+                    params->thread_pool_min, params->thread_pool_max);
+        return false;
+    }
+    return true;
+}
+
+static bool add_iothread(const char *id, const AioParams *params,
+                         GError **error)
+{
+    IOThread *iothread = iothread_new(id, params, error);
+
+    if (!iothread) {
+        return false;
+    }
+    g_hash_table_insert(table(), g_strdup(id), iothread);
+    return true;
+}
+
+static bool check_new_id(const char *id, GError **error)
+{
+    if (g_hash_table_contains(table(), id)) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_EXISTS,
+                    "--object: there is already an iothread '%s'", id);
+        return false;
+    }
+    return true;
+}
+
+bool object_add(const char *text, GError **error)
+{
+    g_autoptr(Options) opts = options_parse(text, "--object", "qom-type",
+                                            error);
+    g_autofree char *type = NULL, *id = NULL, *what = NULL;
+    AioParams params = { 0 };
+
+    if (!opts || !options_need_str(opts, "qom-type", &type, error)) {
+        return false;
+    }
+    if (strcmp(type, "iothread") != 0) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED,
+                    "--object: unknown type '%s': there is only 'iothread'",
+                    type);
+        return false;
+    }
+    if (!options_need_str(opts, "id", &id, error) ||
+        !check_new_id(id, error)) {
+        return false;
+    }
+    what = g_strdup_printf("object '%s'", id);
+    options_set_what(opts, what);
+    return take_params(opts, &params, error) && options_finish(opts, error) &&
+           add_iothread(id, &params, error);
+}
+
+bool object_help(const char *text)
+{
+    if (strcmp(text, "help") == 0 || strcmp(text, "?") == 0) {
+        help_print_objects();
+        return true;
+    }
+    if (strcmp(text, "iothread,help") == 0 ||
+        strcmp(text, "iothread,?") == 0) {
+        help_print_iothread();
+        return true;
+    }
+    return false;
+}
+
+IOThread *object_find_iothread(const char *id, GError **error)
+{
+    IOThread *iothread = g_hash_table_lookup(table(), id);
+
+    if (!iothread) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,
+                    "there is no iothread '%s': give "
+                    "'--object iothread,id=%s' before it is used", id, id);
+    }
+    return iothread;
+}
+
+IOThread *object_default_iothread(GError **error)
+{
+    if (!g_hash_table_contains(table(), DEFAULT_IOTHREAD_ID) &&
+        !add_iothread(DEFAULT_IOTHREAD_ID, NULL, error)) {
+        return NULL;
+    }
+    return g_hash_table_lookup(table(), DEFAULT_IOTHREAD_ID);
+}
+
+void object_free_all(void)
+{
+    g_clear_pointer(&iothreads, g_hash_table_unref);
+}

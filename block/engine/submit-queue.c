@@ -184,9 +184,6 @@ void submit_queue_add(SubmitQueue *queue, EngineRequest *req)
     unsigned max_batch = queue->max_batch;
 
     queue_append(queue, req);
-    if (queue->blocked || queue->running) {
-        return;
-    }
     if (req->max_batch && req->max_batch < max_batch) {
         max_batch = req->max_batch;
     }

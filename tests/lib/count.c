@@ -38,57 +38,63 @@ unsigned count_mutex_locks(void)
 #include <stddef.h>
 #include <stdlib.h>
 
-/* Initial-exec: the first access must not allocate. */
-static __thread unsigned allocations __attribute__((tls_model("initial-exec")));
-static __thread unsigned locks __attribute__((tls_model("initial-exec")));
+static unsigned allocations, locks; /* atomic */
 
 void *__libc_malloc(size_t bytes);
 void *__libc_calloc(size_t n, size_t bytes);
 void *__libc_realloc(void *old, size_t bytes);
 
-static int (*real_lock)(pthread_mutex_t *mutex);
+typedef int LockFn(pthread_mutex_t *mutex);
 
 bool count_available(void)
 {
     return true;
 }
 
+static void count(unsigned *counter)
+{
+    __atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
+}
+
 unsigned count_allocations(void)
 {
-    return allocations;
+    return __atomic_load_n(&allocations, __ATOMIC_RELAXED);
 }
 
 unsigned count_mutex_locks(void)
 {
-    return locks;
+    return __atomic_load_n(&locks, __ATOMIC_RELAXED);
 }
 
 void *malloc(size_t bytes)
 {
-    allocations++;
+    count(&allocations);
     return __libc_malloc(bytes);
 }
 
 void *calloc(size_t n, size_t bytes)
 {
-    allocations++;
+    count(&allocations);
     return __libc_calloc(n, bytes);
 }
 
 void *realloc(void *old, size_t bytes)
 {
-    allocations++;
+    count(&allocations);
     return __libc_realloc(old, bytes);
 }
 
 int pthread_mutex_lock(pthread_mutex_t *mutex)
 {
-    if (!real_lock) {
-        real_lock = (int (*)(pthread_mutex_t *))dlsym(RTLD_NEXT,
-                                                      "pthread_mutex_lock");
+    static LockFn *real; /* atomic; whoever comes first finds the same */
+    LockFn *fn = __atomic_load_n(&real, __ATOMIC_RELAXED);
+
+    if (!fn) {
+        fn = (LockFn *)dlsym(RTLD_NEXT, "pthread_mutex_lock");
+        __atomic_store_n(&real, fn, __ATOMIC_RELAXED);
     }
-    locks++;
-    return real_lock(mutex);
+    count(&locks);
+    return fn(mutex);
 }
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Counts allocations and mutex locks of the calling thread, to show that
+ * Counts allocations and mutex locks of the whole process, to show that
  * steady-state I/O makes none.
  *
  * A program that uses this replaces malloc() and friends and
@@ -15,7 +15,7 @@
 /* False: this build cannot count. */
 bool count_available(void);
 
-/* Of the calling thread, since it started. */
+/* Since the process started. Context: any */
 unsigned count_allocations(void);
 unsigned count_mutex_locks(void);
 

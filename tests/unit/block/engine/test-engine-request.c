@@ -125,6 +125,34 @@ static void test_no_progress(gconstpointer data)
     eng_free(rig);
 }
 
+static ssize_t misaligned_rest(const EngineRequest *req, ssize_t res)
+{
+    return req->done ? -EINVAL : 700;
+}
+
+/* A file system that finds the rest misaligned before it finds that there is
+ * none: the read has met the end of the file, a write has failed. */
+static void test_misaligned_rest(gconstpointer data)
+{
+    EngineRig *rig = open_rig(data);
+
+    if (!rig) {
+        return;
+    }
+    eng_fill_file(rig, 4096);
+    faults.result = misaligned_rest;
+    eng_burst(rig, 1, ENGINE_READ, 4096);
+    eng_wait(rig);
+    eng_expect(rig, 0, 1, 0);
+    g_assert_true(eng_is_filled(rig->requests[0].buf, 0, 700));
+    g_assert_cmpuint(rig->requests[0].buf[700], ==, 0);
+    g_assert_cmpuint(rig->requests[0].buf[4095], ==, 0);
+    eng_burst(rig, 1, ENGINE_WRITE, 4096);
+    eng_wait(rig);
+    eng_expect(rig, 0, 1, -EINVAL);
+    eng_free(rig);
+}
+
 static ssize_t too_much(const EngineRequest *req, ssize_t res)
 {
     return res + 512;
@@ -289,6 +317,7 @@ static const EngineRigCase cases[] = {
     { "eintr", test_eintr },
     { "eagain", test_eagain },
     { "no-progress", test_no_progress },
+    { "misaligned-rest", test_misaligned_rest },
     { "too-much", test_too_much },
     { "file-size-limit", test_file_size_limit },
     { "fdsync", test_fdsync },

@@ -82,6 +82,13 @@ static void test_once(void)
     }
     blk_io_unplug(ctx);
     expect("a.b.");
+
+    blk_io_plug(ctx);
+    blk_io_plug_call(ctx, &a.call);
+    blk_io_plug_call(ctx, &b.call);
+    blk_io_plug_call(ctx, &a.call);
+    blk_io_unplug(ctx);
+    expect("a.b.");
 }
 
 static void test_nesting(void)

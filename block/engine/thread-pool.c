@@ -54,14 +54,20 @@ static unsigned pool_alive(const ThreadPool *pool)
 
 static int worker_create(Worker *worker)
 {
-    sigset_t all, before;
+    sigset_t blocked, before;
     pthread_attr_t attr;
     int err;
 
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, STACK_BYTES);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are for others */
+    /* Signals are for others; but a fault in guest memory that was taken
+     * away is the worker's own, and its handler must be asked. */
+    sigfillset(&blocked);
+    sigdelset(&blocked, SIGBUS);
+    sigdelset(&blocked, SIGSEGV);
+    sigdelset(&blocked, SIGFPE);
+    sigdelset(&blocked, SIGILL);
+    pthread_sigmask(SIG_SETMASK, &blocked, &before);
     err = engine_syscalls->thread_create(&worker->thread, &attr,
                                          thread_pool_worker, worker);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -139,3 +139,33 @@ void rig_expect_broken(Rig *rig, const char *why)
     g_assert_false(virtqueue_enable_kick(rig->vq));
     g_assert_cmpstr(rig->log->str, ==, "");
 }
+
+static void add_tests(const char *suite, const RigConfig *config,
+                      const RigTest *tests, unsigned n_tests)
+{
+    for (unsigned i = 0; i < n_tests; i++) {
+        g_autofree char *path = g_strdup_printf(
+            "/%s/%s%s%s%s/%s", suite, config->packed ? "packed" : "split",
+            config->event_idx ? "-event" : "",
+            config->indirect ? "-indirect" : "",
+            config->two_regions ? "-two" : "", tests[i].name);
+
+        g_test_add_data_func(path, config, tests[i].fn);
+    }
+}
+
+void rig_add_tests(const char *suite, const RigTest *tests, unsigned n_tests)
+{
+    static RigConfig configs[16];
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(configs); i++) {
+        configs[i] = (RigConfig){
+            .size = 16,
+            .packed = i & 1,
+            .event_idx = i & 2,
+            .indirect = i & 4,
+            .two_regions = i & 8,
+        };
+        add_tests(suite, &configs[i], tests, n_tests);
+    }
+}

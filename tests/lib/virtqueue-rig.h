@@ -51,4 +51,15 @@ uint64_t rig_guest_of_device(const Rig *rig, const void *device_ptr);
  * and only that line, however often it is tried. */
 void rig_expect_broken(Rig *rig, const char *why);
 
+/* --- The same tests over every kind of ring --- */
+
+typedef struct RigTest {
+    const char *name;
+    GTestDataFunc fn; /* gets a RigConfig */
+} RigTest;
+
+/* Each of @tests for split and packed, with and without event index and
+ * indirect descriptors, in one region and in two. */
+void rig_add_tests(const char *suite, const RigTest *tests, unsigned n_tests);
+
 #endif

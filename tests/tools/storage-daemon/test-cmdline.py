@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 
-DAEMON = sys.argv[1]
+DAEMON = os.path.abspath(sys.argv[1])
 TIMEOUT = 30
 CASES = []
 

@@ -5,10 +5,6 @@
  */
 #include "block/stats.h"
 
-#include "block/request.h"
-
-G_STATIC_ASSERT(BLOCK_STATS_OPS == BLOCK_OP__COUNT);
-
 static const char *const op_names[] = {
     [BLOCK_READ] = "read",
     [BLOCK_WRITE] = "write",
@@ -40,8 +36,8 @@ void block_stats_accumulate(BlockStats *sum, const BlockStats *stats)
 {
     EngineStats *engine = &sum->engine;
 
-    add_all(sum->requests, stats->requests, BLOCK_STATS_OPS);
-    add_all(sum->bytes, stats->bytes, BLOCK_STATS_OPS);
+    add_all(sum->requests, stats->requests, BLOCK_OP__COUNT);
+    add_all(sum->bytes, stats->bytes, BLOCK_OP__COUNT);
     add_all(sum->latency, stats->latency, BLOCK_LATENCY_BUCKETS);
     add_all(engine->batch, stats->engine.batch, ENGINE_BATCH_BUCKETS);
 
@@ -74,12 +70,12 @@ char *block_stats_line(const BlockStats *stats)
                              "write_zeroes" };
 
     g_string_append_printf(line, "requests=%" G_GUINT64_FORMAT,
-                           sum_of(stats->requests, BLOCK_STATS_OPS));
-    for (unsigned op = 0; op < BLOCK_STATS_OPS; op++) {
+                           sum_of(stats->requests, BLOCK_OP__COUNT));
+    for (unsigned op = 0; op < BLOCK_OP__COUNT; op++) {
         g_string_append_printf(line, " %s=%" G_GUINT64_FORMAT, plural[op],
                                stats->requests[op]);
     }
-    for (unsigned op = 0; op < BLOCK_STATS_OPS; op++) {
+    for (unsigned op = 0; op < BLOCK_OP__COUNT; op++) {
         if (op != BLOCK_FLUSH) {
             g_string_append_printf(line, " %s_bytes=%" G_GUINT64_FORMAT,
                                    op_names[op], stats->bytes[op]);

@@ -15,18 +15,10 @@
 #include <stddef.h>
 
 #include "block/engine.h"
+#include "block/stats.h"
 
 typedef struct BlockRequest BlockRequest;
 typedef struct BlkChannel BlkChannel;
-
-typedef enum BlockOp {
-    BLOCK_READ,
-    BLOCK_WRITE,
-    BLOCK_FLUSH,
-    BLOCK_DISCARD,
-    BLOCK_WRITE_ZEROES,
-    BLOCK_OP__COUNT
-} BlockOp;
 
 /* The write is stable when it completes. */
 #define BLOCK_REQ_FUA       0x1

@@ -11,11 +11,19 @@
 /* Bucket i holds latencies of [2^i, 2^(i+1)) us; the first also less. */
 #define BLOCK_LATENCY_BUCKETS 24
 
-#define BLOCK_STATS_OPS 5 /* indexed by BlockOp */
+/* What a guest can ask of a disk. */
+typedef enum BlockOp {
+    BLOCK_READ,
+    BLOCK_WRITE,
+    BLOCK_FLUSH,
+    BLOCK_DISCARD,
+    BLOCK_WRITE_ZEROES,
+    BLOCK_OP__COUNT
+} BlockOp;
 
 typedef struct BlockStats {
-    uint64_t requests[BLOCK_STATS_OPS]; /* as the guest sent them */
-    uint64_t bytes[BLOCK_STATS_OPS];
+    uint64_t requests[BLOCK_OP__COUNT]; /* as the guest sent them */
+    uint64_t bytes[BLOCK_OP__COUNT];
     uint64_t merged;      /* guest requests that rode along with another */
     uint64_t errors;      /* guest requests that failed */
     uint64_t invalid;     /* of these, refused before any I/O */

@@ -2,8 +2,6 @@
 /* Sums, buckets and the line that --stats prints. */
 #include "block/stats.h"
 
-#include "block/request.h"
-
 #include <string.h>
 
 static void test_latency_buckets(void)

@@ -59,10 +59,10 @@ static bool socket_set_config(GuestBlk *guest, uint32_t offset,
     return msg.payload.u64 == 0;
 }
 
-static void send_memory(GuestBlk *guest)
+void guest_blk_send_memory(GuestBlk *guest)
 {
     VuMessage msg = {
-        .header = { VU_SET_MEM_TABLE, VU_VERSION, 8 + 32 },
+        .header = { VU_SET_MEM_TABLE, VU_VERSION | VU_NEED_REPLY, 8 + 32 },
         .payload.memory = {
             .n_regions = 1,
             .regions[0] = {
@@ -73,7 +73,10 @@ static void send_memory(GuestBlk *guest)
         },
     };
 
+    g_assert_cmphex(guest->protocol_features & VU_PROTOCOL_REPLY_ACK, !=, 0);
     g_assert_true(vu_send(guest->sock, &msg, &guest->memfd, 1));
+    g_assert_true(vu_recv(guest->sock, &msg));
+    g_assert_cmpuint(msg.payload.u64, ==, 0);
 }
 
 static void socket_start_queue(GuestBlk *guest, unsigned index, uint32_t base)
@@ -145,6 +148,6 @@ GuestBlk *guest_blk_new_socket(const char *path, const GuestBlkConf *conf)
                guest->protocol_features);
     guest->max_queues = vu_get_u64(guest->sock, VU_GET_QUEUE_NUM);
     guest_blk_negotiate(guest);
-    send_memory(guest);
+    guest_blk_send_memory(guest);
     return guest;
 }

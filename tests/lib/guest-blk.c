@@ -111,6 +111,15 @@ void guest_blk_free(GuestBlk *guest)
     g_free(guest);
 }
 
+void guest_blk_kill(GuestBlk *guest)
+{
+    g_assert_cmpint(guest->sock, >=, 0);
+    for (unsigned i = 0; i < guest->conf.num_queues; i++) {
+        guest->queues[i].running = false;
+    }
+    guest_blk_free(guest);
+}
+
 uint64_t guest_blk_offered(const GuestBlk *guest)
 {
     return guest->offered;
@@ -129,6 +138,11 @@ bool guest_blk_has(const GuestBlk *guest, unsigned feature_bit)
 int guest_blk_socket(const GuestBlk *guest)
 {
     return guest->sock;
+}
+
+int guest_blk_memfd(const GuestBlk *guest)
+{
+    return guest->memfd;
 }
 
 unsigned guest_blk_max_queues(const GuestBlk *guest)

@@ -43,11 +43,16 @@ GuestBlk *guest_blk_new_socket(const char *path, const GuestBlkConf *conf);
 
 /* Stops what runs; closes the connection. */
 void guest_blk_free(GuestBlk *guest);
+/* The virtual machine dies: the connection closes, and that is all. */
+void guest_blk_kill(GuestBlk *guest);
 
 uint64_t guest_blk_offered(const GuestBlk *guest);  /* feature bits */
 uint64_t guest_blk_features(const GuestBlk *guest); /* negotiated */
 bool guest_blk_has(const GuestBlk *guest, unsigned feature_bit);
 int guest_blk_socket(const GuestBlk *guest);        /* or -1 */
+int guest_blk_memfd(const GuestBlk *guest);
+/* Sends the memory table again and waits until it was taken; socket only. */
+void guest_blk_send_memory(GuestBlk *guest);
 unsigned guest_blk_max_queues(const GuestBlk *guest); /* the device's */
 
 /* Negotiates again, no queue runs. */

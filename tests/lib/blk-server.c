@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * In-process: a thread plays the server's main thread, so that the test's own
+ * thread can wait for answers as a front end does.
+ */
+#include "blk-server.h"
+
+#include "hw/virtio/vhost-user.h"
+
+#include <glib/gstdio.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct BlkServer {
+    BlkServerConf conf;
+    char *dir, *path;
+    /* in this process */
+    pthread_t thread;
+    AioContext *ctx;       /* set once, by lock */
+    BlkRig *rig;
+    VhostUserServer *server;
+    bool stopped;          /* server thread */
+    pthread_mutex_t lock;  /* of pthread, which TSan knows */
+    pthread_cond_t changed;
+    bool released;         /* ctx is not ours to notify any more; by lock */
+    /* a program */
+    GPid pid;
+};
+
+bool blk_server_have_program(void)
+{
+    return g_getenv("VBLK_STORAGE_DAEMON") != NULL;
+}
+
+static void server_stopped(void *opaque)
+{
+    BlkServer *server = opaque;
+
+    server->stopped = true;
+}
+
+static void stop_server(void *opaque)
+{
+    BlkServer *server = opaque;
+
+    vhost_user_server_stop(server->server, server_stopped, server);
+}
+
+static void start_server(BlkServer *server)
+{
+    g_autoptr(GError) error = NULL;
+    BlkRigConf conf = {
+        .blockdev = server->conf.blockdev,
+        .num_queues = server->conf.num_queues,
+        .n_iothreads = server->conf.n_iothreads,
+        .serial = server->conf.serial,
+        .read_only = server->conf.read_only,
+    };
+
+    server->rig = blk_rig_new(&conf, &error);
+    g_assert_no_error(error);
+    server->server = vhost_user_server_new_path(
+        blk_rig_device(server->rig), blk_rig_main_context(server->rig),
+        server->path, &error);
+    g_assert_no_error(error);
+}
+
+static void *server_thread(void *opaque)
+{
+    BlkServer *server = opaque;
+    AioContext *ctx;
+
+    start_server(server);
+    ctx = blk_rig_main_context(server->rig);
+    pthread_mutex_lock(&server->lock);
+    server->ctx = ctx;
+    pthread_cond_signal(&server->changed);
+    pthread_mutex_unlock(&server->lock);
+    while (!server->stopped) {
+        aio_poll(ctx, true);
+    }
+    blk_rig_free(server->rig);
+    pthread_mutex_lock(&server->lock);
+    while (!server->released) {
+        pthread_cond_wait(&server->changed, &server->lock);
+    }
+    pthread_mutex_unlock(&server->lock);
+    aio_context_free(ctx);
+    return NULL;
+}
+
+static void start_thread(BlkServer *server)
+{
+    g_assert_cmpint(pthread_create(&server->thread, NULL, server_thread,
+                                   server), ==, 0);
+    pthread_mutex_lock(&server->lock);
+    while (!server->ctx) {
+        pthread_cond_wait(&server->changed, &server->lock);
+    }
+    pthread_mutex_unlock(&server->lock);
+}
+
+static void add_iothreads(GPtrArray *argv, GString *export, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        g_ptr_array_add(argv, g_strdup("--object"));
+        g_ptr_array_add(argv, g_strdup_printf("iothread,id=io%u", i));
+        if (n == 1) {
+            g_string_append(export, ",iothread=io0");
+        } else {
+            g_string_append_printf(export, ",iothread.%u=io%u", i, i);
+        }
+    }
+}
+
+static void start_program(BlkServer *server)
+{
+    g_autoptr(GPtrArray) argv = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GString) export = g_string_new(NULL);
+    g_autoptr(GError) error = NULL;
+
+    g_string_printf(export, "type=vhost-user-blk,id=e0,node-name=n0,"
+                    "addr.type=unix,addr.path=%s,writable=%s,num-queues=%u",
+                    server->path, server->conf.read_only ? "off" : "on",
+                    MAX(server->conf.num_queues, 1));
+    if (server->conf.serial) {
+        g_string_append_printf(export, ",serial=%s", server->conf.serial);
+    }
+    g_ptr_array_add(argv, g_strdup(g_getenv("VBLK_STORAGE_DAEMON")));
+    g_ptr_array_add(argv, g_strdup("--blockdev"));
+    g_ptr_array_add(argv, g_strdup(server->conf.blockdev));
+    add_iothreads(argv, export, server->conf.n_iothreads);
+    g_ptr_array_add(argv, g_strdup("--export"));
+    g_ptr_array_add(argv, g_strdup(export->str));
+    g_ptr_array_add(argv, NULL);
+    g_spawn_async(NULL, (char **)argv->pdata, NULL,
+                  G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL, &server->pid,
+                  &error);
+    g_assert_no_error(error);
+}
+
+/* aio_notify() may touch the context after what it announced was done. */
+static void stop_thread(BlkServer *server)
+{
+    aio_bh_once(server->ctx, stop_server, server);
+    pthread_mutex_lock(&server->lock);
+    server->released = true;
+    pthread_cond_signal(&server->changed);
+    pthread_mutex_unlock(&server->lock);
+    pthread_join(server->thread, NULL);
+}
+
+BlkServer *blk_server_new(const BlkServerConf *conf)
+{
+    BlkServer *server = g_new0(BlkServer, 1);
+
+    server->conf = *conf;
+    server->dir = g_dir_make_tmp("vblk-server-XXXXXX", NULL);
+    g_assert_nonnull(server->dir);
+    server->path = g_build_filename(server->dir, "sock", NULL);
+    pthread_mutex_init(&server->lock, NULL);
+    pthread_cond_init(&server->changed, NULL);
+    if (conf->program) {
+        start_program(server);
+    } else {
+        start_thread(server);
+    }
+    return server;
+}
+
+void blk_server_free(BlkServer *server)
+{
+    if (server->conf.program) {
+        int status = 0;
+
+        kill(server->pid, SIGTERM);
+        g_assert_cmpint(waitpid(server->pid, &status, 0), ==, server->pid);
+        g_assert_cmpint(status, ==, 0);
+    } else {
+        stop_thread(server);
+    }
+    g_assert_false(g_file_test(server->path, G_FILE_TEST_EXISTS));
+    pthread_mutex_destroy(&server->lock);
+    pthread_cond_destroy(&server->changed);
+    g_assert_cmpint(g_rmdir(server->dir), ==, 0);
+    g_free(server->dir);
+    g_free(server->path);
+    g_free(server);
+}
+
+const char *blk_server_path(const BlkServer *server)
+{
+    return server->path;
+}
+
+GPid blk_server_pid(const BlkServer *server)
+{
+    return server->conf.program ? server->pid : getpid();
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A vhost-user-blk server for tests: in a thread of this process, or the
+ * storage daemon as a program, when VBLK_STORAGE_DAEMON says where it is.
+ */
+#ifndef TESTS_LIB_BLK_SERVER_H
+#define TESTS_LIB_BLK_SERVER_H
+
+#include "blk-rig.h"
+
+typedef struct BlkServer BlkServer;
+
+typedef struct BlkServerConf {
+    const char *blockdev;      /* its node-name is "n0" */
+    unsigned num_queues;       /* 0: 1 */
+    unsigned n_iothreads;      /* 0: all in the main thread */
+    const char *serial;
+    bool read_only;
+    bool program;              /* the daemon */
+} BlkServerConf;
+
+/* Whether there is a daemon to test. */
+bool blk_server_have_program(void);
+
+/* Returns once somebody listens on the socket, or is about to. */
+BlkServer *blk_server_new(const BlkServerConf *conf);
+
+/* Asks it to stop, waits until it has, asserts that it ended well. */
+void blk_server_free(BlkServer *server);
+
+const char *blk_server_path(const BlkServer *server);
+GPid blk_server_pid(const BlkServer *server);
+
+#endif

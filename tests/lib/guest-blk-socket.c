@@ -4,7 +4,7 @@
  * eventfds passed to a server over a socket.
  */
 #include "guest-blk-transport.h"
-#include "vhost-user-client.h"
+#include "guest/vhost-user-client.h"
 
 #include <linux/virtio_config.h>
 #include <string.h>

@@ -13,7 +13,7 @@
 #include <linux/virtio_blk.h>
 
 #include "hw/virtio/device.h"
-#include "virtio-ring.h"
+#include "guest/virtio-ring.h"
 
 typedef struct GuestBlk GuestBlk;
 

@@ -11,7 +11,7 @@
 #include "block/iothread.h"
 #include "echo-device.h"
 #include "hw/virtio/vhost-user.h"
-#include "virtio-ring.h"
+#include "guest/virtio-ring.h"
 
 #define FRONT_RING_SIZE 16
 #define FRONT_PLAIN_FEATURES (UINT64_C(1) << 32) /* VERSION_1 */

@@ -7,7 +7,7 @@
 #ifndef TESTS_LIB_VIRTQUEUE_RIG_H
 #define TESTS_LIB_VIRTQUEUE_RIG_H
 
-#include "virtio-ring.h"
+#include "guest/virtio-ring.h"
 
 typedef struct RigConfig {
     unsigned size;

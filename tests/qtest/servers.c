@@ -4,7 +4,7 @@
  */
 #include "servers.h"
 
-#include "vhost-user-client.h"
+#include "guest/vhost-user-client.h"
 
 #include <unistd.h>
 

@@ -5,7 +5,7 @@
  * changes any more. The disk is slow on purpose.
  */
 #include "servers.h"
-#include "vhost-user-client.h"
+#include "guest/vhost-user-client.h"
 
 #include <string.h>
 #include <unistd.h>

@@ -5,7 +5,7 @@
  */
 #include "servers.h"
 #include "block/log.h"
-#include "vhost-user-client.h"
+#include "guest/vhost-user-client.h"
 
 #include <fcntl.h>
 #include <linux/virtio_ring.h>

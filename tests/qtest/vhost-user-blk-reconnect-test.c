@@ -4,7 +4,7 @@
  * say anything sensible. Nothing is lost and nothing is left behind.
  */
 #include "servers.h"
-#include "vhost-user-client.h"
+#include "guest/vhost-user-client.h"
 
 #include <string.h>
 #include <unistd.h>

@@ -3,7 +3,7 @@
  * Every request type over a socket, and what a front end reads of the device.
  */
 #include "servers.h"
-#include "vhost-user-client.h"
+#include "guest/vhost-user-client.h"
 
 #include <endian.h>
 #include <linux/virtio_config.h>

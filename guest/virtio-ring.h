@@ -6,8 +6,8 @@
  *
  * One thread drives a ring; the device may run in another.
  */
-#ifndef TESTS_LIB_VIRTIO_RING_H
-#define TESTS_LIB_VIRTIO_RING_H
+#ifndef GUEST_VIRTIO_RING_H
+#define GUEST_VIRTIO_RING_H
 
 #include "hw/virtio/virtqueue.h"
 

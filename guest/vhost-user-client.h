@@ -4,8 +4,8 @@
  * replies in, each call waiting for its answer. Nothing here checks what a
  * test may want to send wrong.
  */
-#ifndef TESTS_LIB_VHOST_USER_CLIENT_H
-#define TESTS_LIB_VHOST_USER_CLIENT_H
+#ifndef GUEST_VHOST_USER_CLIENT_H
+#define GUEST_VHOST_USER_CLIENT_H
 
 #include <glib.h>
 #include <stdbool.h>

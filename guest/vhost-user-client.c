@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Plain blocking messages over a UNIX socket. Called by guest-blk and by
+ * Plain blocking messages over a UNIX socket. Called by vmm.c, and by
  * tests that send what no front end would.
  */
 #include "vhost-user-client.h"
@@ -14,20 +14,37 @@
 
 #define PATIENCE_MS 30000
 
-int vu_connect(const char *path)
+int vu_open(const char *path, int timeout_ms)
 {
     struct sockaddr_un addr = { .sun_family = AF_UNIX };
-    gint64 give_up = g_get_monotonic_time() + PATIENCE_MS * 1000;
-    int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    gint64 give_up = g_get_monotonic_time() + timeout_ms * INT64_C(1000);
+    int sock, ret;
 
-    g_assert_cmpint(sock, >=, 0);
-    g_assert_cmpuint(strlen(path), <, sizeof(addr.sun_path));
+    if (strlen(path) >= sizeof(addr.sun_path)) {
+        return -ENAMETOOLONG;
+    }
+    sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (sock < 0) {
+        return -errno;
+    }
     g_strlcpy(addr.sun_path, path, sizeof(addr.sun_path));
     while (connect(sock, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
+        ret = -errno;
         if (g_get_monotonic_time() > give_up) {
-            g_error("%s: %s", path, g_strerror(errno));
+            close(sock);
+            return ret;
         }
         g_usleep(1000); /* a program that is starting up has no other sign */
+    }
+    return sock;
+}
+
+int vu_connect(const char *path)
+{
+    int sock = vu_open(path, PATIENCE_MS);
+
+    if (sock < 0) {
+        g_error("%s: %s", path, g_strerror(-sock));
     }
     return sock;
 }
@@ -58,36 +75,50 @@ bool vu_send(int sock, const VuMessage *msg, const int *fds, unsigned n_fds)
     return ret == (ssize_t)len;
 }
 
-static bool recv_all(int sock, void *buf, size_t bytes)
+static int read_all(int sock, void *buf, size_t bytes, int timeout_ms)
 {
     while (bytes > 0) {
         struct pollfd pfd = { .fd = sock, .events = POLLIN };
         ssize_t ret;
 
-        if (poll(&pfd, 1, PATIENCE_MS) == 0) {
-            g_error("no answer from the server in %d s", PATIENCE_MS / 1000);
+        if (poll(&pfd, 1, timeout_ms) == 0) {
+            return -ETIMEDOUT;
         }
         ret = recv(sock, buf, bytes, 0);
         if (ret < 0 && errno == EINTR) {
             continue;
         }
         if (ret <= 0) {
-            return false;
+            return -EPIPE;
         }
         buf = (char *)buf + ret;
         bytes -= ret;
     }
-    return true;
+    return 0;
+}
+
+int vu_read(int sock, VuMessage *msg, int timeout_ms)
+{
+    int ret = read_all(sock, &msg->header, sizeof(msg->header), timeout_ms);
+
+    if (ret < 0) {
+        return ret;
+    }
+    if (msg->header.size > VU_MAX_PAYLOAD ||
+        !(msg->header.flags & VU_REPLY)) {
+        return -EPROTO;
+    }
+    return read_all(sock, &msg->payload, msg->header.size, timeout_ms);
 }
 
 bool vu_recv(int sock, VuMessage *msg)
 {
-    if (!recv_all(sock, &msg->header, sizeof(msg->header))) {
-        return false;
+    int ret = vu_read(sock, msg, PATIENCE_MS);
+
+    if (ret < 0 && ret != -EPIPE) {
+        g_error("no answer from the server: %s", g_strerror(-ret));
     }
-    g_assert_cmpuint(msg->header.size, <=, VU_MAX_PAYLOAD);
-    g_assert_cmpuint(msg->header.flags & VU_REPLY, ==, VU_REPLY);
-    return recv_all(sock, &msg->payload, msg->header.size);
+    return ret == 0;
 }
 
 void vu_call(int sock, uint32_t request, VuMessage *msg, uint32_t size)

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The front end's end of a vhost-user socket, for tests: messages out,
- * replies in, each call waiting for its answer. Nothing here checks what a
- * test may want to send wrong.
+ * The front end's end of a vhost-user socket: messages out, replies in.
+ * Nothing here checks what a test may want to send wrong.
+ *
+ * vu_open(), vu_send() and vu_read() report what went wrong; the others are
+ * for tests, wait for their answers, and abort when there is none.
  */
 #ifndef GUEST_VHOST_USER_CLIENT_H
 #define GUEST_VHOST_USER_CLIENT_H
@@ -100,14 +102,21 @@ typedef struct VuMessage {
     } payload;
 } __attribute__((packed)) VuMessage;
 
-/* Waits until somebody listens on @path. Returns the socket; aborts after
- * half a minute. */
+/* Waits until somebody listens on @path. Returns the socket or -errno: that
+ * of the last attempt when @timeout_ms are over. */
+int vu_open(const char *path, int timeout_ms);
+
+/* The same; aborts after half a minute. */
 int vu_connect(const char *path);
 
 /* Sends header.size bytes of payload. False: the other side is gone. */
 bool vu_send(int sock, const VuMessage *msg, const int *fds, unsigned n_fds);
 
-/* False: the other side closed the connection. */
+/* 0, or -ETIMEDOUT (@timeout_ms went by without a byte), -EPIPE (the other
+ * side closed the connection), -EPROTO (not a reply, or too long). */
+int vu_read(int sock, VuMessage *msg, int timeout_ms);
+
+/* The same. False: the other side closed the connection. */
 bool vu_recv(int sock, VuMessage *msg);
 
 /* Sends @request and waits for its reply; aborts when there is none. */

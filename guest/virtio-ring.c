@@ -23,6 +23,7 @@ struct VirtioRing {
     uint16_t *n_slots;  /* by head or id: descriptors of the ring taken */
     unsigned n_free;
     unsigned in_flight;
+    char *error;        /* what the device did wrong */
 
     /* split */
     uint16_t free_head;
@@ -95,6 +96,7 @@ void virtio_ring_free(VirtioRing *ring)
         g_free(ring->n_slots);
         g_free(ring->next);
         g_free(ring->free_ids);
+        g_free(ring->error);
         g_free(ring);
     }
 }
@@ -360,32 +362,48 @@ bool virtio_ring_has_used(VirtioRing *ring)
            ring->last_used;
 }
 
-static unsigned split_take_used(VirtioRing *ring, uint32_t *len)
+/* Whether the device has the chain that it returns under this name. */
+static bool check_used(VirtioRing *ring, uint32_t id)
+{
+    if (id < ring->config.size && ring->tokens[id]) {
+        return true;
+    }
+    ring->error = g_strdup_printf("returned chain %u, which it did not have",
+                                  id);
+    if (!ring->config.tolerant) {
+        g_error("the device %s", ring->error);
+    }
+    return false;
+}
+
+static uint32_t next_used_id(const VirtioRing *ring)
+{
+    if (ring->config.packed) {
+        return ((struct vring_packed_desc *)ring->desc)[ring->used_pos].id;
+    }
+    return ((struct vring_used_elem *)(ring->used + 4))
+        [ring->last_used % ring->config.size].id;
+}
+
+static void split_take_used(VirtioRing *ring, unsigned head, uint32_t *len)
 {
     struct vring_used_elem *elem = (struct vring_used_elem *)(ring->used + 4) +
                                    ring->last_used++ % ring->config.size;
-    unsigned head = elem->id;
     uint16_t last = head;
 
-    g_assert_cmpuint(head, <, ring->config.size);
-    g_assert_nonnull(ring->tokens[head]);
     for (unsigned n = 1; n < ring->n_slots[head]; n++) {
         last = ring->next[last];
     }
     ring->next[last] = ring->free_head;
     ring->free_head = head;
     *len = elem->len;
-    return head;
 }
 
-static unsigned packed_take_used(VirtioRing *ring, uint32_t *len)
+static void packed_take_used(VirtioRing *ring, unsigned id, uint32_t *len)
 {
     struct vring_packed_desc *desc = (struct vring_packed_desc *)ring->desc +
                                      ring->used_pos;
-    unsigned id = desc->id;
 
-    g_assert_cmpuint(id, <, ring->config.size);
-    g_assert_nonnull(ring->tokens[id]);
     *len = desc->flags & VRING_DESC_F_WRITE ? desc->len : 0;
     ring->used_pos += ring->n_slots[id];
     if (ring->used_pos >= ring->config.size) {
@@ -393,20 +411,25 @@ static unsigned packed_take_used(VirtioRing *ring, uint32_t *len)
         ring->used_wrap = !ring->used_wrap;
     }
     ring->free_ids[ring->n_free_ids++] = id;
-    return id;
 }
 
 void *virtio_ring_get_used(VirtioRing *ring, uint32_t *len)
 {
-    uint32_t written;
-    unsigned id;
+    uint32_t written, id;
     void *token;
 
-    if (!virtio_ring_has_used(ring)) {
+    if (ring->error || !virtio_ring_has_used(ring)) {
         return NULL;
     }
-    id = ring->config.packed ? packed_take_used(ring, &written)
-                             : split_take_used(ring, &written);
+    id = next_used_id(ring);
+    if (!check_used(ring, id)) {
+        return NULL;
+    }
+    if (ring->config.packed) {
+        packed_take_used(ring, id, &written);
+    } else {
+        split_take_used(ring, id, &written);
+    }
     token = ring->tokens[id];
     ring->tokens[id] = NULL;
     ring->n_free += ring->n_slots[id];
@@ -415,6 +438,11 @@ void *virtio_ring_get_used(VirtioRing *ring, uint32_t *len)
         *len = written;
     }
     return token;
+}
+
+const char *virtio_ring_error(const VirtioRing *ring)
+{
+    return ring->error;
 }
 
 static void packed_set_event(VirtioRing *ring, unsigned flags, unsigned skip)

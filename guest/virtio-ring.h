@@ -2,7 +2,7 @@
 /*
  * The driver's side of a virtqueue, as a guest's kernel has it: builds chains
  * in a split or packed ring that lies in a block of memory, and takes back
- * what the device used. For tests that play the guest.
+ * what the device used. For tests and for vblk-bench, which play the guest.
  *
  * One thread drives a ring; the device may run in another.
  */
@@ -18,6 +18,7 @@ typedef struct VirtioRingConfig {
     unsigned indirect_max; /* entries of an indirect table; 0: never used */
     bool packed;
     bool event_idx;
+    bool tolerant;        /* see virtio_ring_error() */
 } VirtioRingConfig;
 
 typedef struct VirtioRing VirtioRing;
@@ -62,8 +63,12 @@ bool virtio_ring_add(VirtioRing *ring, const VirtioChain *chain);
 bool virtio_ring_publish(VirtioRing *ring);
 
 /* The next used chain's token, or NULL; @len (may be NULL) gets the device's
- * count of bytes. Aborts when the device returns what it did not have. */
+ * count of bytes. When the device returns what it did not have: aborts, or
+ * with config->tolerant returns NULL, now and from then on. */
 void *virtio_ring_get_used(VirtioRing *ring, uint32_t *len);
+
+/* What the device did wrong, or NULL. */
+const char *virtio_ring_error(const VirtioRing *ring);
 
 /* Whether virtio_ring_get_used() would find one. */
 bool virtio_ring_has_used(VirtioRing *ring);

@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The main thread's part of a run: starts what is needed, sets the workers'
+ * phases, reads counters at their borders, and watches over the server.
+ */
+#include "run.h"
+#include "cpus.h"
+#include "server.h"
+#include "syscalls.h"
+#include "worker.h"
+#include "block/stats.h"
+
+#include <errno.h>
+#include <gio/gio.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define PROGRESS_NS   (BENCH_NS / 2)
+#define SYSCALLS_NS   (BENCH_NS * 3 / 10)
+
+typedef struct Run {
+    const BenchJob *job;
+    const BenchTarget *target;
+    const BenchOptions *options;
+    BenchServer *server;
+    BenchDisk *disk;
+    BenchCrew crew;
+    BenchWorker *workers;
+    unsigned n_workers;        /* initialised */
+    int server_pid;            /* <= 0: none */
+    int64_t start_ns;
+} Run;
+
+/* Everything that is read at once, before and after. */
+typedef struct Snapshot {
+    int64_t now_ns;
+    uint64_t requests, submits, kicks, interrupts;
+    ProcessFigures server, client;
+    DiskFigures disk;
+    bool has_disk;
+} Snapshot;
+
+uint64_t bench_result_requests(const BenchResult *result)
+{
+    return result->latency[0].count + result->latency[1].count;
+}
+
+static void sum_completed(const Run *run, uint64_t completed[2])
+{
+    completed[0] = completed[1] = 0;
+    for (unsigned i = 0; i < run->n_workers; i++) {
+        completed[0] += stats_read(&run->workers[i].completed[0]);
+        completed[1] += stats_read(&run->workers[i].completed[1]);
+    }
+}
+
+static bool snapshot(const Run *run, Snapshot *s, GError **error)
+{
+    uint64_t completed[2];
+
+    memset(s, 0, sizeof(*s));
+    if (run->server_pid > 0 &&
+        !process_figures_read(run->server_pid, &s->server, error)) {
+        return false;
+    }
+    if (!process_figures_read(getpid(), &s->client, error)) {
+        return false;
+    }
+    if (run->target->filename) {
+        s->has_disk = disk_figures_read(run->target->filename, &s->disk);
+    }
+    sum_completed(run, completed);
+    s->requests = completed[0] + completed[1];
+    for (unsigned i = 0; i < run->n_workers; i++) {
+        s->submits += stats_read(&run->disk->queues[i]->submits);
+        s->kicks += stats_read(&run->disk->queues[i]->kicks);
+        s->interrupts += stats_read(&run->disk->queues[i]->interrupts);
+    }
+    s->now_ns = bench_now_ns();
+    return true;
+}
+
+static void set_phase(Run *run, BenchPhase phase)
+{
+    __atomic_store_n(&run->crew.phase, phase, __ATOMIC_RELAXED);
+}
+
+static bool has_failed(const Run *run)
+{
+    return __atomic_load_n(&run->crew.failed, __ATOMIC_ACQUIRE);
+}
+
+static void show_progress(const Run *run, const char *phase)
+{
+    const BenchJob *job = run->job;
+    BenchProgress progress = {
+        .now_ns = bench_now_ns() - run->start_ns,
+        .end_ns = job->runtime_ns ? job->runtime_ns + job->ramp_ns : 0,
+        .phase = phase,
+    };
+
+    if (run->options->progress_cb) {
+        sum_completed(run, progress.completed);
+        run->options->progress_cb(&progress, run->options->opaque);
+    }
+}
+
+static void note_server_gone(Run *run)
+{
+    GError *error = NULL;
+
+    /* It may close the socket a moment before it is dead. */
+    for (unsigned i = 0; run->server && i < 100; i++) {
+        if (bench_server_is_dead(run->server, &error)) {
+            break;
+        }
+        g_usleep(1000);
+    }
+    if (!error) {
+        error = g_error_new(G_IO_ERROR, G_IO_ERROR_CLOSED,
+                            "the server closed the connection");
+    }
+    bench_crew_fail(&run->crew, error);
+}
+
+/* Waits until @end_ns (0: for ever), or until *@counter of the crew is 0,
+ * which a failure sees to as well. */
+static void watch(Run *run, int64_t end_ns, const int *counter,
+                  const char *phase)
+{
+    struct pollfd fds[2] = {
+        { .fd = run->crew.done_fd, .events = POLLIN },
+        { .fd = run->disk->watch_fd, .events = POLLRDHUP },
+    };
+    uint64_t ended;
+
+    while (__atomic_load_n(counter, __ATOMIC_ACQUIRE) > 0) {
+        int64_t now = bench_now_ns();
+        int64_t wait = end_ns ? MIN(PROGRESS_NS, end_ns - now) : PROGRESS_NS;
+        struct timespec ts = { .tv_sec = 0, .tv_nsec = wait };
+
+        if (wait <= 0) {
+            return;
+        }
+        ppoll(fds, 2, &ts, NULL);
+        if (fds[0].revents &&
+            read(run->crew.done_fd, &ended, sizeof(ended)) < 0) {
+            continue; /* only there to wake us */
+        }
+        if (fds[1].revents && !has_failed(run)) {
+            note_server_gone(run);
+            fds[1].fd = -1;
+        }
+        show_progress(run, phase);
+    }
+}
+
+static double per_request(uint64_t n, uint64_t requests)
+{
+    return requests ? (double)n / requests : 0;
+}
+
+static void fill_disk(BenchResult *result, const Snapshot *a,
+                      const Snapshot *b)
+{
+    result->has_disk = a->has_disk && b->has_disk;
+    result->disk = b->disk;
+    result->disk.reads -= a->disk.reads;
+    result->disk.reads_merged -= a->disk.reads_merged;
+    result->disk.read_sectors -= a->disk.read_sectors;
+    result->disk.writes -= a->disk.writes;
+    result->disk.writes_merged -= a->disk.writes_merged;
+    result->disk.write_sectors -= a->disk.write_sectors;
+    result->disk.busy_ms -= a->disk.busy_ms;
+}
+
+static void fill_process(ProcessFigures *figures, const ProcessFigures *a,
+                         const ProcessFigures *b)
+{
+    *figures = *b;
+    figures->cpu_ns -= a->cpu_ns;
+    figures->user_ticks -= a->user_ticks;
+    figures->system_ticks -= a->system_ticks;
+    /* threads that ended took theirs along */
+    figures->switches -= MIN(a->switches, b->switches);
+}
+
+static void fill_differences(const Run *run, BenchResult *result,
+                             const Snapshot *a, const Snapshot *b)
+{
+    uint64_t requests = b->requests - a->requests;
+
+    result->elapsed_ns = b->now_ns - a->now_ns;
+    result->submits = per_request(b->submits - a->submits, requests);
+    result->kicks = per_request(b->kicks - a->kicks, requests);
+    result->interrupts = per_request(b->interrupts - a->interrupts, requests);
+    result->client_cpu_ns = b->client.cpu_ns - a->client.cpu_ns;
+    result->has_server = run->server_pid > 0 || run->job->bare;
+    result->server_pid = run->server_pid;
+    if (run->server_pid > 0) {
+        fill_process(&result->server, &a->server, &b->server);
+    } else {
+        /* bare: we are the server */
+        fill_process(&result->server, &a->client, &b->client);
+    }
+    fill_disk(result, a, b);
+}
+
+/* System calls a request, in a short time of its own. */
+static double count_syscalls(Run *run, int64_t time_ns)
+{
+    SyscallCounter *counter = syscall_counter_new(
+        run->job->bare ? getpid() : run->server_pid);
+    uint64_t before[2], after[2], calls;
+
+    if (!counter) {
+        return -1;
+    }
+    sum_completed(run, before);
+    calls = syscall_counter_read(counter);
+    watch(run, time_ns ? bench_now_ns() + time_ns : 0, &run->crew.n_running,
+          "system calls");
+    calls = syscall_counter_read(counter) - calls;
+    sum_completed(run, after);
+    syscall_counter_free(counter);
+    return after[0] + after[1] > before[0] + before[1]
+               ? per_request(calls, after[0] + after[1] - before[0] -
+                                        before[1])
+               : -1;
+}
+
+static bool can_count(const Run *run)
+{
+    return run->options->syscalls != BENCH_OFF &&
+           (run->server_pid > 0 || run->job->bare);
+}
+
+static double watch_idle(Run *run, GError **error)
+{
+    ProcessFigures before, after;
+    int64_t start;
+
+    if (!run->options->idle_ns || run->server_pid <= 0) {
+        return -1;
+    }
+    show_progress(run, "idle");
+    if (!process_figures_read(run->server_pid, &before, error)) {
+        return -1;
+    }
+    start = bench_now_ns();
+    g_usleep(run->options->idle_ns / 1000);
+    if (!process_figures_read(run->server_pid, &after, error)) {
+        return -1;
+    }
+    return (double)(after.cpu_ns - before.cpu_ns) / (bench_now_ns() - start);
+}
+
+static bool measure(Run *run, BenchResult *result, GError **error)
+{
+    const BenchJob *job = run->job;
+    Snapshot a, b;
+
+    if (job->ramp_ns) {
+        watch(run, bench_now_ns() + job->ramp_ns, &run->crew.n_running,
+              "ramp");
+    }
+    if (!snapshot(run, &a, error)) {
+        return false;
+    }
+    set_phase(run, BENCH_PHASE_MEASURE);
+    if (can_count(run) && run->options->syscalls == BENCH_ON) {
+        result->syscalls = count_syscalls(run, job->runtime_ns);
+    } else {
+        watch(run, job->runtime_ns ? a.now_ns + job->runtime_ns : 0,
+              &run->crew.n_running, "run");
+    }
+    set_phase(run, BENCH_PHASE_AFTER);
+    if (has_failed(run) || !snapshot(run, &b, error)) {
+        return false;
+    }
+    fill_differences(run, result, &a, &b);
+    if (can_count(run) && result->syscalls < 0 && job->runtime_ns) {
+        result->syscalls = count_syscalls(run, SYSCALLS_NS);
+    }
+    return true;
+}
+
+static void fill_workers(const Run *run, BenchResult *result)
+{
+    histogram_reset(&result->latency[0]);
+    histogram_reset(&result->latency[1]);
+    for (unsigned i = 0; i < run->n_workers; i++) {
+        const BenchWorker *w = &run->workers[i];
+
+        histogram_merge(&result->latency[0], &w->histograms[0]);
+        histogram_merge(&result->latency[1], &w->histograms[1]);
+        result->verified += w->verified;
+    }
+}
+
+/* The crew's error, with the oldest request in flight if it names none. */
+static void take_error(Run *run, GError **error)
+{
+    const BenchIo *oldest = NULL;
+    unsigned queue = 0;
+
+    g_propagate_error(error, run->crew.error);
+    for (unsigned i = 0; i < run->n_workers; i++) {
+        const BenchIo *io = bench_worker_oldest(&run->workers[i]);
+
+        if (io && (!oldest || io->start_ns < oldest->start_ns)) {
+            oldest = io;
+            queue = i;
+        }
+    }
+    if (oldest && error && *error && !strstr((*error)->message, "queue ")) {
+        g_autofree char *what = bench_io_describe(queue, oldest);
+        g_autofree char *text = g_steal_pointer(&(*error)->message);
+
+        (*error)->message = g_strdup_printf("%s, with %s in flight", text,
+                                            what);
+    }
+}
+
+/* Workers run from here to the return. */
+static bool run_workers(Run *run, BenchResult *result, GError **error)
+{
+    GError *idle_error = NULL;
+    bool good;
+
+    run->start_ns = bench_now_ns();
+    set_phase(run, BENCH_PHASE_RAMP);
+    run->crew.n_running = run->crew.n_alive = run->n_workers;
+    for (unsigned i = 0; i < run->n_workers; i++) {
+        bench_worker_start(&run->workers[i]);
+    }
+    good = measure(run, result, error);
+    set_phase(run, BENCH_PHASE_STOP);
+    watch(run, 0, &run->crew.n_alive, "finish");
+    for (unsigned i = 0; i < run->n_workers; i++) {
+        bench_worker_join(&run->workers[i]);
+    }
+    if (has_failed(run)) {
+        g_clear_error(error);
+        take_error(run, error);
+        return false;
+    }
+    if (!good) {
+        return false;
+    }
+    fill_workers(run, result);
+    result->idle_cpu = watch_idle(run, &idle_error);
+    if (idle_error) {
+        g_propagate_error(error, idle_error);
+        return false;
+    }
+    return !run->disk->stop || run->disk->stop(run->disk, error);
+}
+
+static bool open_disk(Run *run, GError **error)
+{
+    const BenchTarget *target = run->target;
+    const char *socket = target->socket;
+    g_autoptr(GHashTable) words =
+        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+
+    if (run->job->bare) {
+        run->disk = bench_disk_open_bare(run->job, target->filename, error);
+        return run->disk != NULL;
+    }
+    if (target->command) {
+        run->server = bench_server_start(target->command,
+                                         target->words ? target->words : words,
+                                         target->server_cpus, error);
+        if (!run->server) {
+            return false;
+        }
+        socket = bench_server_socket(run->server);
+    }
+    run->disk = bench_disk_open_guest(run->job, socket, error);
+    if (!run->disk) {
+        GError *dead = NULL;
+
+        if (run->server && bench_server_is_dead(run->server, &dead)) {
+            g_clear_error(error);
+            g_propagate_error(error, dead);
+        }
+        return false;
+    }
+    run->server_pid = run->server ? bench_server_pid(run->server)
+                    : target->pid ? target->pid : run->disk->server_pid;
+    return true;
+}
+
+static bool make_workers(Run *run, GError **error)
+{
+    if (bench_job_writes(run->job) && run->disk->read_only) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_READ_ONLY,
+                    "rw=%s: the disk is read-only",
+                    bench_job_rw_name(run->job));
+        return false;
+    }
+    run->crew.job = run->job;
+    run->crew.disk = run->disk;
+    run->workers = g_new0(BenchWorker, run->disk->n_queues);
+    for (unsigned i = 0; i < run->disk->n_queues; i++) {
+        run->n_workers++;
+        if (!bench_worker_init(&run->workers[i], &run->crew, i, error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void clean_up(Run *run)
+{
+    for (unsigned i = 0; i < run->n_workers; i++) {
+        bench_worker_fini(&run->workers[i]);
+    }
+    g_free(run->workers);
+    if (run->disk) {
+        run->disk->close(run->disk);
+    }
+    bench_server_free(run->server);
+    close(run->crew.done_fd);
+    g_mutex_clear(&run->crew.lock);
+}
+
+BenchResult *bench_run(const BenchJob *job, const BenchTarget *target,
+                       const BenchOptions *options, GError **error)
+{
+    g_autoptr(BenchResult) result = g_new0(BenchResult, 1);
+    Run run = { .job = job, .target = target, .options = options,
+                .server_pid = -1 };
+    bool good;
+
+    if (job->cpus_allowed && !bench_cpus_apply(job->cpus_allowed, error)) {
+        return NULL;
+    }
+    g_mutex_init(&run.crew.lock);
+    run.crew.done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    result->syscalls = result->idle_cpu = -1;
+    result->bytes = job->bs;
+    good = open_disk(&run, error) && make_workers(&run, error) &&
+           run_workers(&run, result, error);
+    if (good) {
+        result->about = g_strdup(run.disk->about);
+        run.disk->close(run.disk);
+        run.disk = NULL;
+        good = !run.server || bench_server_stop(run.server, error);
+    }
+    clean_up(&run);
+    return good ? g_steal_pointer(&result) : NULL;
+}
+
+void bench_result_free(BenchResult *result)
+{
+    if (result) {
+        g_free(result->about);
+        g_free(result);
+    }
+}

@@ -276,6 +276,9 @@ static void pool_join_gone(void *opaque)
             worker_join(worker);
         }
     }
+    /* Work may have come that saw this worker neither awake nor its slot
+     * free. */
+    pool_call_workers(pool);
 }
 
 static void pool_free(void *opaque)

@@ -6,6 +6,7 @@
 #include "blk-server.h"
 
 #include "hw/virtio/vhost-user.h"
+#include "qemu.h"
 
 #include <glib/gstdio.h>
 #include <pthread.h>
@@ -136,8 +137,8 @@ static void start_program(BlkServer *server)
     g_ptr_array_add(argv, g_strdup(export->str));
     g_ptr_array_add(argv, NULL);
     g_spawn_async(NULL, (char **)argv->pdata, NULL,
-                  G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL, &server->pid,
-                  &error);
+                  G_SPAWN_DO_NOT_REAP_CHILD, qemu_child_setup, NULL,
+                  &server->pid, &error);
     g_assert_no_error(error);
 }
 

@@ -134,7 +134,8 @@ static const GuestTransport direct_transport = {
 GuestBlk *guest_blk_new_direct(VirtIODevice *dev, AioContext *pump,
                                const GuestBlkConf *conf)
 {
-    GuestBlk *guest = guest_blk_new(&direct_transport, conf);
+    GuestBlk *guest = guest_blk_new(&direct_transport, conf,
+                                    GUEST_BLK_BASE, 0);
 
     guest->dev = dev;
     guest->pump = pump;

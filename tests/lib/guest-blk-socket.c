@@ -136,7 +136,8 @@ static const GuestTransport socket_transport = {
 GuestBlk *guest_blk_new_socket(const char *path, const GuestBlkConf *conf)
 {
     VuMessage owner = { .header = { VU_SET_OWNER, VU_VERSION, 0 } };
-    GuestBlk *guest = guest_blk_new(&socket_transport, conf);
+    GuestBlk *guest = guest_blk_new(&socket_transport, conf,
+                                    GUEST_BLK_BASE, 0);
 
     guest->sock = vu_connect(path);
     g_assert_true(vu_send(guest->sock, &owner, NULL, 0));

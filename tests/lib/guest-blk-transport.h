@@ -22,6 +22,10 @@ typedef struct GuestTransport {
     void (*reset)(GuestBlk *guest);
     void (*start_queue)(GuestBlk *guest, unsigned index, uint32_t base);
     uint32_t (*stop_queue)(GuestBlk *guest, unsigned index);
+    /* NULL: the queue's kick and call eventfds. wait returns when something
+     * may have come back. */
+    void (*kick)(GuestBlk *guest, unsigned index);
+    void (*wait)(GuestBlk *guest, unsigned index);
     void (*close)(GuestBlk *guest);
 } GuestTransport;
 
@@ -38,6 +42,7 @@ struct GuestBlk {
     GuestBlkConf conf;
     uint8_t *mem;
     int memfd;
+    uint64_t base;          /* guest physical address of mem */
     size_t mem_used;
     uint64_t offered, features;
     unsigned max_queues;
@@ -51,11 +56,15 @@ struct GuestBlk {
     /* socket */
     int sock;
     uint64_t protocol_features;
+    /* qemu */
+    void *transport_state;
 };
 
-/* Makes the memory and the rings' places. */
+/* Makes the memory, which begins at @base in the guest and whose first
+ * @reserved bytes are not used, and the rings' places. */
 GuestBlk *guest_blk_new(const GuestTransport *transport,
-                        const GuestBlkConf *conf);
+                        const GuestBlkConf *conf, uint64_t base,
+                        size_t reserved);
 
 /* Once the transport is connected. */
 void guest_blk_negotiate(GuestBlk *guest);

@@ -44,7 +44,8 @@ static void make_queue(GuestBlk *guest, GuestQueue *queue)
 }
 
 GuestBlk *guest_blk_new(const GuestTransport *transport,
-                        const GuestBlkConf *conf)
+                        const GuestBlkConf *conf, uint64_t base,
+                        size_t reserved)
 {
     GuestBlk *guest = g_new0(GuestBlk, 1);
 
@@ -52,6 +53,8 @@ GuestBlk *guest_blk_new(const GuestTransport *transport,
     guest->conf = *conf;
     set_defaults(&guest->conf);
     guest->sock = -1;
+    guest->base = base;
+    guest->mem_used = reserved;
     guest->reqs = g_ptr_array_new_with_free_func(g_free);
     guest->memfd = memfd_create("guest", MFD_CLOEXEC);
     g_assert_cmpint(ftruncate(guest->memfd, guest->conf.memory_bytes), ==, 0);
@@ -248,7 +251,7 @@ void *guest_blk_alloc(GuestBlk *guest, size_t bytes, size_t align)
 
 uint64_t guest_blk_addr(const GuestBlk *guest, const void *ptr)
 {
-    return GUEST_BLK_BASE + ((const uint8_t *)ptr - guest->mem);
+    return guest->base + ((const uint8_t *)ptr - guest->mem);
 }
 
 VirtioRing *guest_blk_ring(GuestBlk *guest, unsigned index)
@@ -382,6 +385,10 @@ void guest_blk_kick_only(GuestBlk *guest, unsigned queue)
 {
     uint64_t one = 1;
 
+    if (guest->transport->kick) {
+        guest->transport->kick(guest, queue);
+        return;
+    }
     g_assert_cmpint(write(guest->queues[queue].kick_fd, &one, 8), ==, 8);
 }
 
@@ -429,6 +436,10 @@ static void wait_for_call(GuestBlk *guest, unsigned queue)
         .fd = guest->queues[queue].call_fd, .events = POLLIN,
     };
 
+    if (guest->transport->wait) {
+        guest->transport->wait(guest, queue);
+        return;
+    }
     if (guest->pump) {
         aio_poll(guest->pump, true);
         return;

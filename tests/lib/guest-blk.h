@@ -2,7 +2,7 @@
 /*
  * A guest with a virtio-blk driver, for tests. It drives a device model in
  * this process without a transport, or any vhost-user-blk server through its
- * socket; tests look the same for both.
+ * socket, as a front end or inside QEMU; tests look the same for all.
  *
  * One thread drives a guest. Memory is a block of its own; requests and their
  * buffers are carved out of it and live until guest_blk_free().
@@ -40,6 +40,10 @@ GuestBlk *guest_blk_new_direct(VirtIODevice *dev, AioContext *pump,
 
 /* On a server's socket: connects and negotiates; no queue is started. */
 GuestBlk *guest_blk_new_socket(const char *path, const GuestBlkConf *conf);
+
+/* Inside a stock QEMU, which is started and connects to the server. Queues
+ * are started and stopped all together. */
+GuestBlk *guest_blk_new_qemu(const char *path, const GuestBlkConf *conf);
 
 /* Stops what runs; closes the connection. */
 void guest_blk_free(GuestBlk *guest);

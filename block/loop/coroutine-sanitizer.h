@@ -37,8 +37,13 @@ static inline void co_asan_leave(CoFiber *from, const CoFiber *to, bool ends)
                                    to->bottom, to->size);
 }
 
-/* Right after it, on @self. @from, if not NULL, learns its own bounds. */
-static inline void co_asan_arrive(CoFiber *self, CoFiber *from)
+/*
+ * Right after it, on @self. @from, if not NULL, learns its own bounds. Not
+ * inlined and not instrumented: its variables must lie on the real stack, the
+ * fake one of a parked coroutine is gone until this has returned.
+ */
+static void __attribute__((noinline, no_sanitize_address, unused))
+co_asan_arrive(CoFiber *self, CoFiber *from)
 {
     const void *bottom;
     size_t size;

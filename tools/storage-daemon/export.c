@@ -305,7 +305,7 @@ static bool export_start(const ExportConf *conf, AioContext *main_ctx,
 
 bool export_add(Options *opts, AioContext *main_ctx, GError **error)
 {
-    g_autoptr(Options) owned = opts;
+    g_autoptr(Options) owned G_GNUC_UNUSED = opts;
     g_auto(ExportConf) conf = {
         .request_merging = true,
         .config_wce = true,

@@ -6,6 +6,7 @@
 #include "blk-server.h"
 
 #include "hw/virtio/vhost-user.h"
+#include "guest/vhost-user-client.h"
 #include "qemu.h"
 
 #include <glib/gstdio.h>
@@ -140,6 +141,7 @@ static void start_program(BlkServer *server)
                   G_SPAWN_DO_NOT_REAP_CHILD, qemu_child_setup, NULL,
                   &server->pid, &error);
     g_assert_no_error(error);
+    close(vu_connect(server->path)); /* not every front end tries twice */
 }
 
 /* aio_notify() may touch the context after what it announced was done. */

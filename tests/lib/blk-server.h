@@ -22,7 +22,7 @@ typedef struct BlkServerConf {
 /* Whether there is a daemon to test. */
 bool blk_server_have_program(void);
 
-/* Returns once somebody listens on the socket, or is about to. */
+/* Returns once somebody listens on the socket. */
 BlkServer *blk_server_new(const BlkServerConf *conf);
 
 /* Asks it to stop, waits until it has, asserts that it ended well. */

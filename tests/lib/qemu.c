@@ -100,9 +100,15 @@ static void start(Qemu *qemu, int ram_fd, size_t ram_bytes, const char *path,
 static void wait_readable(Qemu *qemu, int fd)
 {
     struct pollfd pfd = { .fd = fd, .events = POLLIN };
+    gint64 give_up = g_get_monotonic_time() + PATIENCE_MS * 1000;
 
-    if (poll(&pfd, 1, PATIENCE_MS) != 1) {
-        g_error(PROGRAM " does not answer");
+    while (poll(&pfd, 1, 1000) != 1) {
+        if (waitpid(qemu->pid, NULL, WNOHANG) == qemu->pid) {
+            g_error(PROGRAM " ended");
+        }
+        if (g_get_monotonic_time() > give_up) {
+            g_error(PROGRAM " does not answer");
+        }
     }
 }
 

@@ -250,17 +250,30 @@ bool vhost_user_ring_set_kick(VhostUserRing *ring, int fd, GError **error)
     return true;
 }
 
-static void set_fds_bh(void *opaque)
+/*
+ * The new call descriptor is signalled at once. A front end that unmasks an
+ * interrupt looks whether the old descriptor was signalled and sends the new
+ * one, but does not wait until we have it: what we signal in between would be
+ * lost. One interrupt too many is harmless.
+ */
+static void set_call_bh(void *opaque)
 {
     VhostUserRing *ring = opaque;
 
     virtqueue_set_call_fd(ring->vq, ring->call_fd);
+    virtqueue_notify(ring->vq);
+}
+
+static void set_error_bh(void *opaque)
+{
+    VhostUserRing *ring = opaque;
+
     virtqueue_set_error_fd(ring->vq, ring->error_fd);
 }
 
 /* Replaces a descriptor the queue writes to: first there, then closed. */
 static bool set_output_fd(VhostUserRing *ring, int *slot, int fd,
-                          GError **error)
+                          AioFn *hand_over, GError **error)
 {
     int old = *slot;
 
@@ -270,7 +283,7 @@ static bool set_output_fd(VhostUserRing *ring, int *slot, int fd,
     *slot = fd;
     if (ring->state != VHOST_USER_RING_STOPPED) {
         aio_bh_run_sync(ring->dev->ops->queue_context(ring->dev, ring->index),
-                        set_fds_bh, ring);
+                        hand_over, ring);
     }
     if (old >= 0) {
         close(old);
@@ -280,12 +293,12 @@ static bool set_output_fd(VhostUserRing *ring, int *slot, int fd,
 
 bool vhost_user_ring_set_call(VhostUserRing *ring, int fd, GError **error)
 {
-    return set_output_fd(ring, &ring->call_fd, fd, error);
+    return set_output_fd(ring, &ring->call_fd, fd, set_call_bh, error);
 }
 
 bool vhost_user_ring_set_error(VhostUserRing *ring, int fd, GError **error)
 {
-    return set_output_fd(ring, &ring->error_fd, fd, error);
+    return set_output_fd(ring, &ring->error_fd, fd, set_error_bh, error);
 }
 
 /* --- Start and stop --- */

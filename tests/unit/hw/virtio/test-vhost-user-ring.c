@@ -233,6 +233,9 @@ static void test_call_descriptor(gconstpointer opaque)
     g_assert_cmpuint(front_call_ring_fd(f, VHOST_USER_SET_VRING_CALL, 0,
                                         f->call[0]), ==, 0);
     g_assert_cmpuint(f->echo->queues[0].stops, ==, 0); /* no need to */
+    /* signalled, in case the old one was while this was under way */
+    g_assert_cmpint(eventfd_read(f->call[0], &count), ==, 0);
+    g_assert_cmpuint(count, ==, 1);
     while (eventfd_read(old, &count) == 0) {
     }
     front_roundtrip(f, 0, 2);

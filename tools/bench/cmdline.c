@@ -15,7 +15,7 @@ static const char *const syscalls_names[] = { "off", "on", "auto", NULL };
 static bool is_flag(const char *key)
 {
     static const char *const flags[] = {
-        "help", "version", "hugepages", "quick", "keep_going", NULL
+        "help", "version", "hugepages", "quick", "list", NULL
     };
 
     return g_strv_contains(flags, key);

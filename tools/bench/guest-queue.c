@@ -9,7 +9,10 @@
 #include <errno.h>
 #include <gio/gio.h>
 #include <poll.h>
+#include <sched.h>
 #include <unistd.h>
+
+#define SPINS 128 /* about 2 us */
 
 static inline void cpu_relax(void)
 {
@@ -74,7 +77,7 @@ static bool poll_used(GuestQueue *q, int64_t timeout_ns)
     int64_t give_up = 0;
 
     for (;;) {
-        for (unsigned i = 0; i < 256; i++) {
+        for (unsigned i = 0; i < SPINS; i++) {
             if (virtio_ring_has_used(q->ring)) {
                 return true;
             }
@@ -85,6 +88,7 @@ static bool poll_used(GuestQueue *q, int64_t timeout_ns)
         } else if (bench_now_ns() > give_up) {
             return false;
         }
+        sched_yield(); /* there may be more queues than CPUs */
     }
 }
 

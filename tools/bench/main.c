@@ -6,6 +6,7 @@
  * place that decides to exit.
  */
 #include "cmdline.h"
+#include "compare.h"
 #include "report.h"
 #include "config.h"
 
@@ -65,7 +66,14 @@ static int run_one(BenchCmdline *cmdline, GError **error)
         return 1;
     }
     bench_progress_end();
-    return report(cmdline, result) ? 0 : 1;
+    if (!report(cmdline, result)) {
+        return 1;
+    }
+    if (result->untidy) {
+        fprintf(stderr, "vblk-bench: error: %s\n", result->untidy);
+        return 1;
+    }
+    return 0;
 }
 
 int main(int argc, char **argv)
@@ -75,6 +83,9 @@ int main(int argc, char **argv)
     int status = 0;
 
     signal(SIGPIPE, SIG_IGN);
+    if (argc > 1 && strcmp(argv[1], "compare") == 0) {
+        return bench_compare_main(argc - 1, argv + 1);
+    }
     if (!bench_cmdline_parse(&cmdline, argc, argv, &error)) {
         status = 1;
     } else if (cmdline.help) {

@@ -25,7 +25,8 @@ typedef struct Run {
     const BenchTarget *target;
     const BenchOptions *options;
     BenchServer *server;
-    BenchDisk *disk;
+    BenchDisk **disks;         /* one for each export */
+    unsigned n_disks;
     BenchCrew crew;
     BenchWorker *workers;
     unsigned n_workers;        /* initialised */
@@ -74,9 +75,11 @@ static bool snapshot(const Run *run, Snapshot *s, GError **error)
     sum_completed(run, completed);
     s->requests = completed[0] + completed[1];
     for (unsigned i = 0; i < run->n_workers; i++) {
-        s->submits += stats_read(&run->disk->queues[i]->submits);
-        s->kicks += stats_read(&run->disk->queues[i]->kicks);
-        s->interrupts += stats_read(&run->disk->queues[i]->interrupts);
+        const BenchQueue *queue = run->workers[i].queue;
+
+        s->submits += stats_read(&queue->submits);
+        s->kicks += stats_read(&queue->kicks);
+        s->interrupts += stats_read(&queue->interrupts);
     }
     s->now_ns = bench_now_ns();
     return true;
@@ -125,16 +128,43 @@ static void note_server_gone(Run *run)
     bench_crew_fail(&run->crew, error);
 }
 
+/* What wakes the main thread: a worker's end, a server's. */
+static struct pollfd *make_pollfds(const Run *run)
+{
+    struct pollfd *fds = g_new0(struct pollfd, run->n_disks + 1);
+
+    fds[0] = (struct pollfd) { .fd = run->crew.done_fd, .events = POLLIN };
+    for (unsigned i = 0; i < run->n_disks; i++) {
+        fds[i + 1] = (struct pollfd) { .fd = run->disks[i]->watch_fd,
+                                       .events = POLLRDHUP };
+    }
+    return fds;
+}
+
+static void look_at(Run *run, struct pollfd *fds)
+{
+    uint64_t ended;
+
+    if (fds[0].revents &&
+        read(run->crew.done_fd, &ended, sizeof(ended)) < 0) {
+        return; /* somebody else has seen it; it is only there to wake us */
+    }
+    for (unsigned i = 1; i <= run->n_disks; i++) {
+        if (fds[i].revents && !has_failed(run)) {
+            note_server_gone(run);
+        }
+        if (fds[i].revents) {
+            fds[i].fd = -1;
+        }
+    }
+}
+
 /* Waits until @end_ns (0: for ever), or until *@counter of the crew is 0,
  * which a failure sees to as well. */
 static void watch(Run *run, int64_t end_ns, const int *counter,
                   const char *phase)
 {
-    struct pollfd fds[2] = {
-        { .fd = run->crew.done_fd, .events = POLLIN },
-        { .fd = run->disk->watch_fd, .events = POLLRDHUP },
-    };
-    uint64_t ended;
+    g_autofree struct pollfd *fds = make_pollfds(run);
 
     while (__atomic_load_n(counter, __ATOMIC_ACQUIRE) > 0) {
         int64_t now = bench_now_ns();
@@ -144,14 +174,8 @@ static void watch(Run *run, int64_t end_ns, const int *counter,
         if (wait <= 0) {
             return;
         }
-        ppoll(fds, 2, &ts, NULL);
-        if (fds[0].revents &&
-            read(run->crew.done_fd, &ended, sizeof(ended)) < 0) {
-            continue; /* only there to wake us */
-        }
-        if (fds[1].revents && !has_failed(run)) {
-            note_server_gone(run);
-            fds[1].fd = -1;
+        if (ppoll(fds, run->n_disks + 1, &ts, NULL) > 0) {
+            look_at(run, fds);
         }
         show_progress(run, phase);
     }
@@ -324,6 +348,18 @@ static void take_error(Run *run, GError **error)
     }
 }
 
+static bool stop_disks(Run *run, GError **error)
+{
+    for (unsigned i = 0; i < run->n_disks; i++) {
+        BenchDisk *disk = run->disks[i];
+
+        if (disk->stop && !disk->stop(disk, error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Workers run from here to the return. */
 static bool run_workers(Run *run, BenchResult *result, GError **error)
 {
@@ -356,62 +392,95 @@ static bool run_workers(Run *run, BenchResult *result, GError **error)
         g_propagate_error(error, idle_error);
         return false;
     }
-    return !run->disk->stop || run->disk->stop(run->disk, error);
+    return stop_disks(run, error);
 }
 
-static bool open_disk(Run *run, GError **error)
+/* When the server has died that is what is wrong. */
+static void explain(Run *run, GError **error)
+{
+    GError *dead = NULL;
+
+    if (run->server && bench_server_is_dead(run->server, &dead)) {
+        g_clear_error(error);
+        g_propagate_error(error, dead);
+    }
+}
+
+static bool start_server(Run *run, GError **error)
 {
     const BenchTarget *target = run->target;
-    const char *socket = target->socket;
-    g_autoptr(GHashTable) words =
-        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    BenchServerConfig config = {
+        .command = target->command,
+        .export = target->export,
+        .n_exports = target->exports,
+        .images = target->images,
+        .cpus = target->server_cpus,
+    };
 
-    if (run->job->bare) {
-        run->disk = bench_disk_open_bare(run->job, target->filename, error);
-        return run->disk != NULL;
+    if (!run->job->bare && target->command) {
+        run->server = bench_server_start(&config, error);
+        return run->server != NULL;
     }
-    if (target->command) {
-        run->server = bench_server_start(target->command,
-                                         target->words ? target->words : words,
-                                         target->server_cpus, error);
-        if (!run->server) {
+    return true;
+}
+
+static bool open_disks(Run *run, GError **error)
+{
+    const BenchTarget *target = run->target;
+    unsigned n = MAX(target->exports, 1);
+
+    run->disks = g_new0(BenchDisk *, n);
+    for (unsigned i = 0; i < n; i++) {
+        const char *socket = run->server ? bench_server_socket(run->server, i)
+                                         : target->socket;
+        const char *file = target->images ? target->images[i]
+                                          : target->filename;
+
+        run->disks[i] = run->job->bare
+                            ? bench_disk_open_bare(run->job, file, error)
+                            : bench_disk_open_guest(run->job, socket, error);
+        if (!run->disks[i]) {
+            explain(run, error);
             return false;
         }
-        socket = bench_server_socket(run->server);
-    }
-    run->disk = bench_disk_open_guest(run->job, socket, error);
-    if (!run->disk) {
-        GError *dead = NULL;
-
-        if (run->server && bench_server_is_dead(run->server, &dead)) {
-            g_clear_error(error);
-            g_propagate_error(error, dead);
-        }
-        return false;
+        run->n_disks++;
     }
     run->server_pid = run->server ? bench_server_pid(run->server)
-                    : target->pid ? target->pid : run->disk->server_pid;
+                    : target->pid ? target->pid : run->disks[0]->server_pid;
     return true;
 }
 
 static bool make_workers(Run *run, GError **error)
 {
-    if (bench_job_writes(run->job) && run->disk->read_only) {
+    unsigned n = run->n_disks * run->job->numjobs;
+
+    if (bench_job_writes(run->job) && run->disks[0]->read_only) {
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_READ_ONLY,
                     "rw=%s: the disk is read-only",
                     bench_job_rw_name(run->job));
         return false;
     }
     run->crew.job = run->job;
-    run->crew.disk = run->disk;
-    run->workers = g_new0(BenchWorker, run->disk->n_queues);
-    for (unsigned i = 0; i < run->disk->n_queues; i++) {
+    run->workers = g_new0(BenchWorker, n);
+    for (unsigned i = 0; i < n; i++) {
+        BenchDisk *disk = run->disks[i / run->job->numjobs];
+
         run->n_workers++;
-        if (!bench_worker_init(&run->workers[i], &run->crew, i, error)) {
+        if (!bench_worker_init(&run->workers[i], &run->crew, i, disk,
+                               i % run->job->numjobs, error)) {
             return false;
         }
     }
     return true;
+}
+
+static void close_disks(Run *run)
+{
+    for (unsigned i = 0; i < run->n_disks; i++) {
+        run->disks[i]->close(run->disks[i]);
+    }
+    run->n_disks = 0;
+    g_clear_pointer(&run->disks, g_free);
 }
 
 static void clean_up(Run *run)
@@ -420,9 +489,7 @@ static void clean_up(Run *run)
         bench_worker_fini(&run->workers[i]);
     }
     g_free(run->workers);
-    if (run->disk) {
-        run->disk->close(run->disk);
-    }
+    close_disks(run);
     bench_server_free(run->server);
     close(run->crew.done_fd);
     g_mutex_clear(&run->crew.lock);
@@ -434,24 +501,25 @@ BenchResult *bench_run(const BenchJob *job, const BenchTarget *target,
     g_autoptr(BenchResult) result = g_new0(BenchResult, 1);
     Run run = { .job = job, .target = target, .options = options,
                 .server_pid = -1 };
+    cpu_set_t before;
     bool good;
 
-    if (job->cpus_allowed && !bench_cpus_apply(job->cpus_allowed, error)) {
-        return NULL;
-    }
+    sched_getaffinity(0, sizeof(before), &before);
     g_mutex_init(&run.crew.lock);
     run.crew.done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     result->syscalls = result->idle_cpu = -1;
     result->bytes = job->bs;
-    good = open_disk(&run, error) && make_workers(&run, error) &&
+    good = start_server(&run, error) &&
+           (!job->cpus_allowed || bench_cpus_apply(job->cpus_allowed, error)) &&
+           open_disks(&run, error) && make_workers(&run, error) &&
            run_workers(&run, result, error);
     if (good) {
-        result->about = g_strdup(run.disk->about);
-        run.disk->close(run.disk);
-        run.disk = NULL;
-        good = !run.server || bench_server_stop(run.server, error);
+        result->about = g_strdup(run.disks[0]->about);
+        close_disks(&run);
+        result->untidy = run.server ? bench_server_stop(run.server) : NULL;
     }
     clean_up(&run);
+    sched_setaffinity(0, sizeof(before), &before);
     return good ? g_steal_pointer(&result) : NULL;
 }
 
@@ -459,6 +527,7 @@ void bench_result_free(BenchResult *result)
 {
     if (result) {
         g_free(result->about);
+        g_free(result->untidy);
         g_free(result);
     }
 }

@@ -12,7 +12,9 @@
 typedef struct BenchTarget {
     const char *socket;        /* of a server that runs; or */
     const char *command;       /* a template to start one from; or neither */
-    GHashTable *words;         /* placeholders of command; may be NULL */
+    const char *export;        /* of command: see server.h; may be NULL */
+    unsigned exports;          /* all loaded at once; 0: 1 */
+    char **images;             /* of the exports; may be NULL */
     const char *server_cpus;   /* of command; may be NULL */
     const char *filename;      /* job->bare: the file. Else, if not NULL,
                                   where the disk's figures come from */
@@ -27,6 +29,7 @@ typedef struct BenchResult {
     uint64_t verified;         /* requests */
     double submits, kicks, interrupts; /* a request */
     int64_t client_cpu_ns;
+    char *untidy;              /* how the server failed to end, or NULL */
     bool has_server;
     int server_pid;
     ProcessFigures server;     /* differences, but for memory and threads */

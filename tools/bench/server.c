@@ -15,16 +15,19 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
-#define STOP_MS 10000
+#define STOP_MS  3000
+#define CLOSE_US 20000
 
 struct BenchServer {
-    char *folder, *socket, *log;
+    char *folder, *log;
+    char **sockets;
     char *name;
     pid_t pid;             /* 0: not running */
     cpu_set_t cpus;
     bool pinned;
 };
 
+/* Puts @words into @word. */
 static bool expand_word(const char *word, GHashTable *words, GString *out,
                         GError **error)
 {
@@ -107,25 +110,71 @@ static bool spawn(BenchServer *server, char **argv, GError **error)
     return good;
 }
 
-BenchServer *bench_server_start(const char *command, GHashTable *words,
-                                const char *cpus, GError **error)
+/* Appends the words of @text for export @n to @argv. */
+static bool add_words(const BenchServer *server,
+                      const BenchServerConfig *config, const char *text,
+                      unsigned n, GPtrArray *argv, GError **error)
 {
-    g_autoptr(BenchServer) server = g_new0(BenchServer, 1);
-    g_auto(GStrv) argv = NULL;
+    g_autoptr(GHashTable) words =
+        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    const char *image = config->images ? config->images[n] : NULL;
+    g_autofree char **expanded = NULL;
 
-    if (cpus && !bench_cpus_parse(cpus, &server->cpus, error)) {
+    g_hash_table_insert(words, g_strdup("socket"),
+                        g_strdup(server->sockets[n]));
+    g_hash_table_insert(words, g_strdup("n"), g_strdup_printf("%u", n));
+    if (image) {
+        g_hash_table_insert(words, g_strdup("image"), g_strdup(image));
+    }
+    expanded = bench_command_expand(text, words, error);
+    for (unsigned i = 0; expanded && expanded[i]; i++) {
+        g_ptr_array_add(argv, expanded[i]);
+    }
+    return expanded != NULL;
+}
+
+/* Caller frees. */
+static char **make_argv(const BenchServer *server,
+                        const BenchServerConfig *config, GError **error)
+{
+    GPtrArray *argv = g_ptr_array_new();
+    bool good = add_words(server, config, config->command, 0, argv, error);
+
+    for (unsigned i = 0; good && config->export &&
+                         i < MAX(config->n_exports, 1); i++) {
+        good = add_words(server, config, config->export, i, argv, error);
+    }
+    g_ptr_array_add(argv, NULL);
+    if (!good) {
+        g_ptr_array_set_free_func(argv, g_free);
+        g_ptr_array_free(argv, TRUE);
         return NULL;
     }
-    server->pinned = cpus != NULL;
+    return (char **)g_ptr_array_free(argv, FALSE);
+}
+
+BenchServer *bench_server_start(const BenchServerConfig *config,
+                                GError **error)
+{
+    g_autoptr(BenchServer) server = g_new0(BenchServer, 1);
+    unsigned n_exports = MAX(config->n_exports, 1);
+    g_auto(GStrv) argv = NULL;
+
+    if (config->cpus &&
+        !bench_cpus_parse(config->cpus, &server->cpus, error)) {
+        return NULL;
+    }
+    server->pinned = config->cpus != NULL;
     server->folder = g_dir_make_tmp("vblk-bench-XXXXXX", error);
     if (!server->folder) {
         return NULL;
     }
-    server->socket = g_build_filename(server->folder, "socket", NULL);
     server->log = g_build_filename(server->folder, "log", NULL);
-    g_hash_table_replace(words, g_strdup("socket"),
-                         g_strdup(server->socket));
-    argv = bench_command_expand(command, words, error);
+    server->sockets = g_new0(char *, n_exports + 1);
+    for (unsigned i = 0; i < n_exports; i++) {
+        server->sockets[i] = g_strdup_printf("%s/%u", server->folder, i);
+    }
+    argv = make_argv(server, config, error);
     if (!argv || !spawn(server, argv, error)) {
         return NULL;
     }
@@ -133,9 +182,9 @@ BenchServer *bench_server_start(const char *command, GHashTable *words,
     return g_steal_pointer(&server);
 }
 
-const char *bench_server_socket(const BenchServer *server)
+const char *bench_server_socket(const BenchServer *server, unsigned index)
 {
-    return server->socket;
+    return server->sockets[index];
 }
 
 pid_t bench_server_pid(const BenchServer *server)
@@ -157,7 +206,8 @@ static char *last_words(const BenchServer *server)
     return g_strdup(line ? line + 1 : text);
 }
 
-static void report_end(BenchServer *server, int status, GError **error)
+/* "server NAME ended with status N: LAST WORDS". Caller frees. */
+static char *describe_end(BenchServer *server, int status)
 {
     g_autofree char *words = last_words(server);
     g_autofree char *how =
@@ -166,48 +216,48 @@ static void report_end(BenchServer *server, int status, GError **error)
             : g_strdup_printf("ended with status %d", WEXITSTATUS(status));
 
     server->pid = 0;
-    g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED, "server %s %s%s%s",
-                server->name, how, *words ? ": " : "", words);
+    return g_strdup_printf("server %s %s%s%s", server->name, how,
+                           *words ? ": " : "", words);
 }
 
 bool bench_server_is_dead(BenchServer *server, GError **error)
 {
+    g_autofree char *how = NULL;
     int status;
 
-    if (!server->pid) {
-        g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED,
-                    "server %s has ended", server->name);
-        return true;
+    if (server->pid) {
+        if (waitpid(server->pid, &status, WNOHANG) != server->pid) {
+            return false;
+        }
+        how = describe_end(server, status);
     }
-    if (waitpid(server->pid, &status, WNOHANG) != server->pid) {
-        return false;
-    }
-    report_end(server, status, error);
+    g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED, "%s",
+                how ? how : "the server has ended");
     return true;
 }
 
-bool bench_server_stop(BenchServer *server, GError **error)
+char *bench_server_stop(BenchServer *server)
 {
     int status;
 
     if (!server->pid) {
-        return true;
+        return NULL;
     }
+    /* qemu-storage-daemon 7.2 may wait for ever for a connection that is
+     * being closed while it is told to end. */
+    g_usleep(CLOSE_US);
     kill(server->pid, SIGTERM);
     for (unsigned i = 0; i < STOP_MS; i++) {
         if (waitpid(server->pid, &status, WNOHANG) == server->pid) {
             if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
                 server->pid = 0;
-                return true;
+                return NULL;
             }
-            report_end(server, status, error);
-            return false;
+            return describe_end(server, status);
         }
         g_usleep(1000);
     }
-    g_set_error(error, G_IO_ERROR, G_IO_ERROR_TIMED_OUT,
-                "server %s does not end on SIGTERM", server->name);
-    return false;
+    return g_strdup_printf("server %s does not end on SIGTERM", server->name);
 }
 
 void bench_server_free(BenchServer *server)
@@ -220,8 +270,8 @@ void bench_server_free(BenchServer *server)
         waitpid(server->pid, NULL, 0);
     }
     if (server->folder) {
-        if (server->socket) {
-            g_unlink(server->socket);
+        for (unsigned i = 0; server->sockets && server->sockets[i]; i++) {
+            g_unlink(server->sockets[i]);
         }
         if (server->log) {
             g_unlink(server->log);
@@ -229,7 +279,7 @@ void bench_server_free(BenchServer *server)
         g_rmdir(server->folder);
     }
     g_free(server->folder);
-    g_free(server->socket);
+    g_strfreev(server->sockets);
     g_free(server->log);
     g_free(server->name);
     g_free(server);

@@ -298,21 +298,20 @@ static void *worker_main(void *opaque)
 }
 
 bool bench_worker_init(BenchWorker *w, BenchCrew *crew, unsigned index,
-                       GError **error)
+                       BenchDisk *disk, unsigned queue, GError **error)
 {
     const BenchJob *job = crew->job;
 
     memset(w, 0, sizeof(*w));
     w->crew = crew;
-    w->queue = crew->disk->queues[index];
+    w->queue = disk->queues[queue];
     w->index = index;
     w->n_idle = w->queue->depth;
     w->idle = g_memdup2(w->queue->ios, sizeof(*w->idle) * w->n_idle);
     w->done = g_new(BenchIo *, w->n_idle);
     histogram_reset(&w->histograms[0]);
     histogram_reset(&w->histograms[1]);
-    if (!bench_pattern_init(&w->pattern, job, index, crew->disk->capacity,
-                            error)) {
+    if (!bench_pattern_init(&w->pattern, job, queue, disk->capacity, error)) {
         return false;
     }
     if (job->verify != BENCH_VERIFY_NONE) {

@@ -23,7 +23,6 @@ typedef enum BenchPhase {
 
 typedef struct BenchCrew {
     const BenchJob *job;
-    BenchDisk *disk;
     int phase;             /* atomic: BenchPhase; the main thread sets it */
     int failed;            /* atomic */
     int n_running;         /* atomic: workers that still do the job */
@@ -55,9 +54,10 @@ typedef struct BenchWorker {
     Histogram histograms[2];
 } BenchWorker;
 
-/* Context: main, all of these. */
+/* Drives the queue @queue of @disk; @index tells it from all others. Context:
+ * main, all of these. */
 bool bench_worker_init(BenchWorker *worker, BenchCrew *crew, unsigned index,
-                       GError **error);
+                       BenchDisk *disk, unsigned queue, GError **error);
 void bench_worker_start(BenchWorker *worker);
 void bench_worker_join(BenchWorker *worker);
 void bench_worker_fini(BenchWorker *worker);

@@ -30,10 +30,15 @@
  * Whether completed writes may stay volatile (5.2.6.2). With CONFIG_WCE it is
  * what the field says; without it a driver that flushes assumes a write-back
  * cache; one that has neither assumes write-through.
+ *
+ * A reset turns the field on again. A front end that keeps a copy of config
+ * space, as QEMU's does, goes on showing its guest "off", and the guest sends
+ * no flush: until the new value has been read, it does not count.
  */
 static bool write_cache_is_on(const VirtIOBlockConfig *config)
 {
-    if (!(config->features & FEATURE(VIRTIO_BLK_F_FLUSH))) {
+    if (!(config->features & FEATURE(VIRTIO_BLK_F_FLUSH)) ||
+        config->unseen_wce) {
         return false;
     }
     if (config->features & FEATURE(VIRTIO_BLK_F_CONFIG_WCE)) {
@@ -156,9 +161,21 @@ void virtio_blk_config_set_features(VirtIOBlockConfig *config,
     update_write_cache(config);
 }
 
-void virtio_blk_config_read(const VirtIOBlockConfig *config, uint32_t offset,
+/* Whether the range has the byte that says so. */
+static bool covers_wce(uint32_t offset, uint32_t bytes)
+{
+    uint32_t wce = G_STRUCT_OFFSET(struct virtio_blk_config, wce);
+
+    return offset <= wce && bytes > wce - offset;
+}
+
+void virtio_blk_config_read(VirtIOBlockConfig *config, uint32_t offset,
                             void *buf, uint32_t bytes)
 {
+    if (config->unseen_wce && covers_wce(offset, bytes)) {
+        config->unseen_wce = false;
+        update_write_cache(config);
+    }
     memset(buf, 0, bytes);
     if (offset < sizeof(config->space)) {
         memcpy(buf, (const char *)&config->space + offset,
@@ -183,6 +200,7 @@ int virtio_blk_config_write(VirtIOBlockConfig *config, uint32_t offset,
         return -EINVAL;
     }
     config->space.wce = value;
+    config->unseen_wce = false;
     update_write_cache(config);
     return 0;
 }
@@ -190,6 +208,8 @@ int virtio_blk_config_write(VirtIOBlockConfig *config, uint32_t offset,
 void virtio_blk_config_reset(VirtIOBlockConfig *config)
 {
     config->features = 0;
+    config->unseen_wce = config->unseen_wce ||
+                         config->space.wce != config->original_wce;
     config->space.wce = config->original_wce;
     update_write_cache(config);
 }

@@ -14,6 +14,7 @@ typedef struct VirtIOBlockConfig {
     uint64_t host_features;          /* offered */
     uint64_t features;               /* chosen by the driver */
     bool original_wce;               /* wce after reset */
+    bool unseen_wce;                 /* reset to on, which nobody has read */
     struct virtio_blk_config space;  /* little endian, as the guest reads it */
 } VirtIOBlockConfig;
 
@@ -25,7 +26,7 @@ void virtio_blk_config_set_features(VirtIOBlockConfig *config,
                                     uint64_t features);
 
 /* As VirtIODeviceOps says. */
-void virtio_blk_config_read(const VirtIOBlockConfig *config, uint32_t offset,
+void virtio_blk_config_read(VirtIOBlockConfig *config, uint32_t offset,
                             void *buf, uint32_t bytes);
 int virtio_blk_config_write(VirtIOBlockConfig *config, uint32_t offset,
                             const void *buf, uint32_t bytes);

@@ -170,6 +170,45 @@ static void test_wce_without_flush(void)
     device_free(&d);
 }
 
+/* Whether a write reaches the disk as one that is stable at once. */
+static bool write_is_fua(Device *d)
+{
+    uint8_t buf[512] = { 0 };
+
+    ram_disk_log_clear(d->disk);
+    guest_blk_start(d->guest);
+    g_assert_cmpuint(guest_blk_write(d->guest, 0, buf, sizeof(buf)), ==,
+                     VIRTIO_BLK_S_OK);
+    guest_blk_stop_queue(d->guest, 0);
+    g_assert_cmpuint(ram_disk_log_length(d->disk), ==, 1);
+    return ram_disk_log(d->disk, 0)->flags & BLOCK_REQ_FUA;
+}
+
+/*
+ * A front end may show its guest the copy of config space it made before the
+ * reset: the cache stays off until somebody has read that it is on again.
+ */
+static void test_reset_of_stale_copy(void)
+{
+    uint32_t wce = G_STRUCT_OFFSET(struct virtio_blk_config, wce);
+    struct virtio_blk_config config;
+    Device d;
+
+    device_new(&d, (BlkRigConf) { 0 });
+    g_assert_false(write_is_fua(&d));
+    g_assert_true(set(&d, wce, 0, 1));
+    g_assert_true(write_is_fua(&d));
+    guest_blk_reset(d.guest);
+    g_assert_true(write_is_fua(&d));
+    guest_blk_reset(d.guest);
+    guest_blk_get_config(d.guest, 0, &config, wce);
+    g_assert_true(write_is_fua(&d)); /* read, but not that byte */
+    guest_blk_read_config(d.guest, &config);
+    g_assert_cmpuint(config.wce, ==, 1);
+    g_assert_false(write_is_fua(&d));
+    device_free(&d);
+}
+
 static void expect_refused(const VirtIOBlockConf *change, const char *word)
 {
     g_autoptr(GError) error = NULL;
@@ -222,6 +261,8 @@ int main(int argc, char **argv)
     g_test_add_func("/virtio-blk-config/write", test_write);
     g_test_add_func("/virtio-blk-config/wce-without-flush",
                     test_wce_without_flush);
+    g_test_add_func("/virtio-blk-config/reset-of-stale-copy",
+                    test_reset_of_stale_copy);
     g_test_add_func("/virtio-blk-config/bad-conf", test_bad_conf);
     return g_test_run();
 }

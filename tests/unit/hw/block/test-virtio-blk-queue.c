@@ -244,6 +244,7 @@ static void test_write_cache(Fixture *f, gconstpointer data)
     uint64_t all = guest_blk_features(f->guest);
     uint64_t flush = UINT64_C(1) << VIRTIO_BLK_F_FLUSH;
     uint64_t wce = UINT64_C(1) << VIRTIO_BLK_F_CONFIG_WCE;
+    struct virtio_blk_config config;
 
     g_assert_false(write_is_fua(f));
     set_wce(f, 0);
@@ -253,6 +254,8 @@ static void test_write_cache(Fixture *f, gconstpointer data)
     set_wce(f, 0);
     guest_blk_reset(f->guest);
     guest_blk_start(f->guest);
+    g_assert_true(write_is_fua(f));
+    guest_blk_read_config(f->guest, &config); /* now it counts */
     g_assert_false(write_is_fua(f));
 
     guest_blk_set_features(f->guest, all & ~wce);

@@ -28,18 +28,54 @@ void log_set_sink(LogSink *new_sink, void *opaque)
     pthread_mutex_unlock(&sink_lock);
 }
 
-static void log_line(LogLevel level, const char *fmt, va_list ap)
+/* With sink_lock held. */
+static void write_line(LogLevel level, const char *line)
 {
-    g_autofree char *line = g_strdup_vprintf(fmt, ap);
+    const char *program = g_get_prgname();
 
-    pthread_mutex_lock(&sink_lock);
     if (sink) {
         sink(level, line, sink_opaque);
-    } else {
-        const char *program = g_get_prgname();
+        return;
+    }
+    fprintf(stderr, "%s: %s%s\n", program ? program : "vblk",
+            level_names[level], line);
+}
 
-        fprintf(stderr, "%s: %s%s\n", program ? program : "vblk",
-                level_names[level], line);
+/* With sink_lock held. Returns how many lines were dropped before this one,
+ * or -1 when this one is to be dropped. */
+static int limit_pass(LogLimit *limit)
+{
+    int64_t now_us = g_get_monotonic_time();
+    int dropped = 0;
+
+    if (limit->lines == 0 ||
+        now_us - limit->window_us >= LOG_LIMIT_WINDOW_US) {
+        dropped = MIN(limit->dropped, G_MAXINT);
+        *limit = (LogLimit){ .window_us = now_us };
+    }
+    if (limit->lines == LOG_LIMIT_LINES) {
+        limit->dropped++;
+        return -1;
+    }
+    limit->lines++;
+    return dropped;
+}
+
+static void log_line(LogLevel level, LogLimit *limit, const char *fmt,
+                     va_list ap)
+{
+    g_autofree char *line = g_strdup_vprintf(fmt, ap);
+    int dropped;
+
+    pthread_mutex_lock(&sink_lock);
+    dropped = limit ? limit_pass(limit) : 0;
+    if (dropped > 0) {
+        g_autofree char *more = g_strdup_printf("%s (and %d lines before it)",
+                                                line, dropped);
+
+        write_line(level, more);
+    } else if (dropped == 0) {
+        write_line(level, line);
     }
     pthread_mutex_unlock(&sink_lock);
 }
@@ -49,7 +85,7 @@ void log_error(const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    log_line(LOG_LEVEL_ERROR, fmt, ap);
+    log_line(LOG_LEVEL_ERROR, NULL, fmt, ap);
     va_end(ap);
 }
 
@@ -58,7 +94,7 @@ void log_warn(const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    log_line(LOG_LEVEL_WARNING, fmt, ap);
+    log_line(LOG_LEVEL_WARNING, NULL, fmt, ap);
     va_end(ap);
 }
 
@@ -67,6 +103,15 @@ void log_info(const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    log_line(LOG_LEVEL_INFO, fmt, ap);
+    log_line(LOG_LEVEL_INFO, NULL, fmt, ap);
+    va_end(ap);
+}
+
+void log_warn_limited(LogLimit *limit, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    log_line(LOG_LEVEL_WARNING, limit, fmt, ap);
     va_end(ap);
 }

@@ -14,7 +14,6 @@
  */
 #include "virtio-blk-queue.h"
 
-#include "block/log.h"
 #include "block/plug.h"
 
 #include <errno.h>
@@ -83,8 +82,8 @@ static void complete(VirtIOBlockReq *req, int ret)
 
     if (written == 0 && !queue->warned) {
         queue->warned = true;
-        log_warn("%s: the guest sent a request without room for a status",
-                 virtqueue_name(queue->vq));
+        virtqueue_warn(queue->vq,
+                       "the guest sent a request without room for a status");
     }
     virtqueue_push(queue->vq, &req->elem, written);
     request_put(queue, req);

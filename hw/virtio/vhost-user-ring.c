@@ -330,6 +330,7 @@ static VirtQueue *make_virtqueue(VhostUserRing *ring,
         .log_used_ring = ring->addr.flags & VHOST_USER_VRING_F_LOG,
         .base = ring->base,
         .name = ring->name,
+        .log_limit = &ring->dev->log_limit,
     };
     RingParts parts;
     VirtQueue *vq;

@@ -21,12 +21,20 @@
 
 /* --- Replies --- */
 
-static void log_refused(const VhostUserSession *s, const char *why)
+/* The front end can cause it as often as it likes. */
+static void warn(const VhostUserSession *s, const char *what, const char *why)
+{
+    log_warn_limited(&s->dev->log_limit, "%s: %s: %s", s->dev->name, what,
+                     why);
+}
+
+static void warn_refused(const VhostUserSession *s, const char *why)
 {
     char buf[VHOST_USER_NAME_BYTES];
+    g_autofree char *what = g_strdup_printf(
+        "%s refused", vhost_user_request_name(s->msg.header.request, buf));
 
-    log_warn("%s: %s refused: %s", s->dev->name,
-             vhost_user_request_name(s->msg.header.request, buf), why);
+    warn(s, what, why);
 }
 
 void vhost_user_session_reply(VhostUserSession *s, const void *payload,
@@ -36,8 +44,7 @@ void vhost_user_session_reply(VhostUserSession *s, const void *payload,
 
     if (!vhost_user_send(s->fd, s->msg.header.request, VHOST_USER_REPLY,
                          payload, bytes, &error)) {
-        log_warn("%s: closing the connection: %s", s->dev->name,
-                 error->message);
+        warn(s, "closing the connection", error->message);
         vhost_user_session_close(s);
     }
 }
@@ -62,7 +69,7 @@ static void start_rings(VhostUserSession *s)
 
         if (vhost_user_ring_can_start(ring, &s->env) &&
             !vhost_user_ring_start(ring, &s->env, &error)) {
-            log_warn("%s: not started: %s", s->dev->name, error->message);
+            warn(s, "not started", error->message);
         }
     }
 }
@@ -99,7 +106,7 @@ static bool wants_ack(const VhostUserSession *s)
 static void finish_message(VhostUserSession *s, const GError *error)
 {
     if (error) {
-        log_refused(s, error->message);
+        warn_refused(s, error->message);
         answer_refused(s, wants_ack(s));
     } else if (wants_ack(s) &&
                !vhost_user_requests[s->msg.header.request].replies) {
@@ -198,8 +205,7 @@ static void session_ready(void *opaque)
         }
         if (ret < 0) {
             if (error) {
-                log_warn("%s: closing the connection: %s", s->dev->name,
-                         error->message);
+                warn(s, "closing the connection", error->message);
             }
             vhost_user_session_close(s);
             return;
@@ -290,8 +296,8 @@ void vhost_user_session_config_changed(VhostUserSession *s)
     }
     if (!vhost_user_send(s->backend_fd, VHOST_USER_BACKEND_CONFIG_CHANGE_MSG,
                          0, NULL, 0, &error)) {
-        log_warn("%s: the front end is not told of the new configuration: %s",
-                 s->dev->name, error->message);
+        warn(s, "the front end is not told of the new configuration",
+             error->message);
         /* half a message would spoil all that follow */
         close(s->backend_fd);
         s->backend_fd = -1;

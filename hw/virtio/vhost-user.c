@@ -84,8 +84,9 @@ static void serve(VhostUserServer *server, int fd)
 /* The backlog keeps the descriptor readable: look away for a while. */
 static void accept_later(VhostUserServer *server, int err)
 {
-    log_warn("%s: cannot accept a connection, will try again: %s",
-             server->dev->name, g_strerror(err));
+    log_warn_limited(&server->dev->log_limit,
+                     "%s: cannot accept a connection, will try again: %s",
+                     server->dev->name, g_strerror(err));
     stop_accepting(server);
     aio_timer_arm(&server->retry, aio_clock_ns() + ACCEPT_RETRY_NS);
 }

@@ -57,6 +57,7 @@ struct VirtQueue {
     int call_fd;
     int error_fd;
     char *name;
+    LogLimit *log_limit; /* borrowed; NULL: none */
 
     /* Heads, or buffer ids, that the device holds. */
     uint64_t in_flight[VIRTQUEUE_MAX_SIZE / 64];

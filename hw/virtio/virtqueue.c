@@ -72,6 +72,7 @@ VirtQueue *virtqueue_new(const VirtQueueConfig *config, GError **error)
     vq->used = config->used;
     vq->kick_fd = vq->call_fd = vq->error_fd = -1;
     vq->name = g_strdup(config->name);
+    vq->log_limit = config->log_limit;
     virtqueue_set_log(vq, config->log, config->log_used_ring,
                       config->used_guest_addr);
     ok = vq->packed ? packed_restore(vq, config->base, error)
@@ -156,6 +157,17 @@ static void signal_fd(int fd)
     }
 }
 
+void virtqueue_warn(VirtQueue *vq, const char *fmt, ...)
+{
+    g_autofree char *what = NULL;
+    va_list ap;
+
+    va_start(ap, fmt);
+    what = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    log_warn_limited(vq->log_limit, "%s: %s", vq->name, what);
+}
+
 void virtqueue_set_broken(VirtQueue *vq, const char *fmt, ...)
 {
     g_autofree char *why = NULL;
@@ -168,7 +180,7 @@ void virtqueue_set_broken(VirtQueue *vq, const char *fmt, ...)
     va_start(ap, fmt);
     why = g_strdup_vprintf(fmt, ap);
     va_end(ap);
-    log_warn("%s: broken until reset: %s", vq->name, why);
+    virtqueue_warn(vq, "broken until reset: %s", why);
     signal_fd(vq->error_fd);
 }
 

@@ -21,4 +21,22 @@ void log_error(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 void log_warn(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 void log_info(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 
+/*
+ * For what a guest or front end can cause as often as it likes: a limit for
+ * each of them, zeroed at first. Protected by the log's lock.
+ */
+typedef struct LogLimit {
+    int64_t window_us; /* when the current window began */
+    unsigned lines;    /* in it */
+    unsigned dropped;  /* of these, how many were not shown */
+} LogLimit;
+
+#define LOG_LIMIT_LINES     16
+#define LOG_LIMIT_WINDOW_US (10 * G_USEC_PER_SEC)
+
+/* The same, at most LOG_LIMIT_LINES times in a window; the first line of a
+ * later one says how many are missing. @limit NULL: no limit. Context: any */
+void log_warn_limited(LogLimit *limit, const char *fmt, ...)
+    G_GNUC_PRINTF(2, 3);
+
 #endif

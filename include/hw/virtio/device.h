@@ -6,6 +6,7 @@
 #define HW_VIRTIO_DEVICE_H
 
 #include "block/aio.h"
+#include "block/log.h"
 #include "hw/virtio/virtqueue.h"
 
 typedef struct VirtIODevice VirtIODevice;
@@ -53,6 +54,7 @@ typedef struct VirtIODeviceOps {
 struct VirtIODevice {
     const VirtIODeviceOps *ops;
     const char *name;       /* "export 'e0'", for log lines; borrowed */
+    LogLimit log_limit;     /* for lines that its guest or front end causes */
     unsigned num_queues;
     uint32_t config_size;
     /*

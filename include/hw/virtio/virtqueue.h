@@ -11,6 +11,7 @@
 #ifndef HW_VIRTIO_VIRTQUEUE_H
 #define HW_VIRTIO_VIRTQUEUE_H
 
+#include "block/log.h"
 #include "hw/virtio/guest-memory.h"
 
 typedef struct VirtQueue VirtQueue;
@@ -38,6 +39,7 @@ typedef struct VirtQueueConfig {
      * bit 15, and the used ones in the upper half, as vhost-user sends it. */
     uint32_t base;
     const char *name;    /* for log lines, "export 'e0' queue 2" */
+    LogLimit *log_limit; /* for the same; borrowed; NULL: none */
 } VirtQueueConfig;
 
 /*
@@ -108,6 +110,9 @@ void virtqueue_disable_kick(VirtQueue *vq);
 bool virtqueue_enable_kick(VirtQueue *vq);
 
 unsigned virtqueue_in_use(const VirtQueue *vq); /* popped, not yet pushed */
+
+/* One line in the log about what the guest did. */
+void virtqueue_warn(VirtQueue *vq, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 
 /* Marks it broken and logs one line; later calls are silent. */
 void virtqueue_set_broken(VirtQueue *vq, const char *fmt, ...)

@@ -38,6 +38,31 @@ static void test_levels(void)
     g_free(seen.line);
 }
 
+/* A flood shows its beginning; what comes after says how much was left out. */
+static void test_limit(void)
+{
+    Seen seen = { 0 };
+    LogLimit limit = { 0 };
+
+    log_set_sink(remember, &seen);
+    for (unsigned i = 0; i < 1000; i++) {
+        log_warn_limited(&limit, "line %u", i);
+    }
+    g_assert_cmpuint(seen.lines, ==, LOG_LIMIT_LINES);
+    limit.window_us -= LOG_LIMIT_WINDOW_US; /* time goes by */
+    log_warn_limited(&limit, "again");
+    g_assert_cmpuint(seen.lines, ==, LOG_LIMIT_LINES + 1);
+    g_assert_cmpstr(seen.line, ==, "again (and 984 lines before it)");
+    log_warn_limited(&limit, "and again");
+    g_assert_cmpstr(seen.line, ==, "and again");
+    for (unsigned i = 0; i < 100; i++) {
+        log_warn_limited(NULL, "no limit");
+    }
+    g_assert_cmpuint(seen.lines, ==, LOG_LIMIT_LINES + 102);
+    log_set_sink(NULL, NULL);
+    g_free(seen.line);
+}
+
 static gpointer log_many(gpointer opaque)
 {
     for (unsigned i = 0; i < 1000; i++) {
@@ -79,6 +104,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/log/levels", test_levels);
+    g_test_add_func("/log/limit", test_limit);
     g_test_add_func("/log/threads", test_threads);
     g_test_add_func("/log/default-sink", test_default_sink);
     return g_test_run();

@@ -281,19 +281,47 @@ static double watch_idle(Run *run, GError **error)
     return (double)(after.cpu_ns - before.cpu_ns) / (bench_now_ns() - start);
 }
 
+static void start_workers(Run *run)
+{
+    run->start_ns = bench_now_ns();
+    run->crew.n_running = run->crew.n_alive = run->n_workers;
+    for (unsigned i = 0; i < run->n_workers; i++) {
+        bench_worker_start(&run->workers[i]);
+    }
+}
+
+/* Without a ramp all requests count, from the very first one on. */
+static bool begin(Run *run, Snapshot *before, GError **error)
+{
+    const BenchJob *job = run->job;
+
+    if (job->ramp_ns) {
+        set_phase(run, BENCH_PHASE_RAMP);
+        start_workers(run);
+        watch(run, run->start_ns + job->ramp_ns, &run->crew.n_running,
+              "ramp");
+        if (!snapshot(run, before, error)) {
+            return false;
+        }
+        set_phase(run, BENCH_PHASE_MEASURE);
+    } else {
+        set_phase(run, BENCH_PHASE_MEASURE);
+        if (!snapshot(run, before, error)) {
+            return false;
+        }
+        start_workers(run);
+    }
+    return true;
+}
+
 static bool measure(Run *run, BenchResult *result, GError **error)
 {
     const BenchJob *job = run->job;
     Snapshot a, b;
 
-    if (job->ramp_ns) {
-        watch(run, bench_now_ns() + job->ramp_ns, &run->crew.n_running,
-              "ramp");
-    }
-    if (!snapshot(run, &a, error)) {
+    if (!begin(run, &a, error)) {
         return false;
     }
-    set_phase(run, BENCH_PHASE_MEASURE);
     if (can_count(run) && run->options->syscalls == BENCH_ON) {
         result->syscalls = count_syscalls(run, job->runtime_ns);
     } else {
@@ -366,17 +394,11 @@ static bool run_workers(Run *run, BenchResult *result, GError **error)
     GError *idle_error = NULL;
     bool good;
 
-    run->start_ns = bench_now_ns();
-    set_phase(run, BENCH_PHASE_RAMP);
-    run->crew.n_running = run->crew.n_alive = run->n_workers;
-    for (unsigned i = 0; i < run->n_workers; i++) {
-        bench_worker_start(&run->workers[i]);
-    }
     good = measure(run, result, error);
     set_phase(run, BENCH_PHASE_STOP);
     watch(run, 0, &run->crew.n_alive, "finish");
     for (unsigned i = 0; i < run->n_workers; i++) {
-        bench_worker_join(&run->workers[i]);
+        bench_worker_join(&run->workers[i]); /* if it was started */
     }
     if (has_failed(run)) {
         g_clear_error(error);
@@ -430,6 +452,11 @@ static bool open_disks(Run *run, GError **error)
     unsigned n = MAX(target->exports, 1);
 
     run->disks = g_new0(BenchDisk *, n);
+    if (run->server &&
+        !bench_server_wait(run->server, run->job->timeout_ns / 1000000,
+                           error)) {
+        return false;
+    }
     for (unsigned i = 0; i < n; i++) {
         const char *socket = run->server ? bench_server_socket(run->server, i)
                                          : target->socket;

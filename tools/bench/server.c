@@ -236,6 +236,33 @@ bool bench_server_is_dead(BenchServer *server, GError **error)
     return true;
 }
 
+static bool has_sockets(const BenchServer *server)
+{
+    for (unsigned i = 0; server->sockets[i]; i++) {
+        if (!g_file_test(server->sockets[i], G_FILE_TEST_EXISTS)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool bench_server_wait(BenchServer *server, int64_t timeout_ms,
+                       GError **error)
+{
+    for (int64_t i = 0; !has_sockets(server); i++) {
+        if (bench_server_is_dead(server, error)) {
+            return false;
+        }
+        if (i >= timeout_ms) {
+            g_set_error(error, G_IO_ERROR, G_IO_ERROR_TIMED_OUT,
+                        "server %s makes no socket", server->name);
+            return false;
+        }
+        g_usleep(1000); /* a program that starts up has no other sign */
+    }
+    return true;
+}
+
 char *bench_server_stop(BenchServer *server)
 {
     int status;

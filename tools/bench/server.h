@@ -8,6 +8,7 @@
 
 #include <glib.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 typedef struct BenchServer BenchServer;
@@ -29,6 +30,10 @@ typedef struct BenchServerConfig {
 BenchServer *bench_server_start(const BenchServerConfig *config,
                                 GError **error);
 const char *bench_server_socket(const BenchServer *server, unsigned index);
+
+/* Until all sockets are there. False: it ended, or it takes too long. */
+bool bench_server_wait(BenchServer *server, int64_t timeout_ms,
+                       GError **error);
 pid_t bench_server_pid(const BenchServer *server);
 
 /* Whether it has ended by itself; its last words come with the error. */

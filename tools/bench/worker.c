@@ -327,8 +327,10 @@ void bench_worker_start(BenchWorker *w)
 
 void bench_worker_join(BenchWorker *w)
 {
-    g_thread_join(w->thread);
-    w->thread = NULL;
+    if (w->thread) {
+        g_thread_join(w->thread);
+        w->thread = NULL;
+    }
 }
 
 void bench_worker_fini(BenchWorker *w)

@@ -123,6 +123,8 @@ static bool make_peer_run(const Comparison *c, const BenchSpecRow *row,
                           GError **error)
 {
     const BenchSpec *spec = c->spec;
+    const char *cpus = row->server_cpus ? row->server_cpus
+                                        : spec->server_cpus;
 
     run->job = bench_spec_job(spec, row, server, error);
     if (!run->job) {
@@ -141,10 +143,10 @@ static bool make_peer_run(const Comparison *c, const BenchSpecRow *row,
         if (!run->command || (server->export && !run->export)) {
             return false;
         }
-    } else if (spec->server_cpus) {
+    } else if (cpus) {
         /* what does the I/O runs where the servers run */
         g_free(run->job->cpus_allowed);
-        run->job->cpus_allowed = g_strdup(spec->server_cpus);
+        run->job->cpus_allowed = g_strdup(cpus);
     }
     run->images = g_new0(char *, row->exports + 1);
     for (unsigned i = 0; i < row->exports; i++) {
@@ -155,7 +157,7 @@ static bool make_peer_run(const Comparison *c, const BenchSpecRow *row,
         .export = run->export,
         .exports = row->exports,
         .images = run->images,
-        .server_cpus = spec->server_cpus,
+        .server_cpus = cpus,
         .filename = row->image->kind == BENCH_IMAGE_NULL ? NULL
                                                          : run->images[0],
     };

@@ -5,16 +5,15 @@
  */
 #include "run.h"
 #include "cpus.h"
+#include "crew.h"
 #include "server.h"
 #include "syscalls.h"
-#include "worker.h"
 #include "block/stats.h"
 
 #include <errno.h>
 #include <gio/gio.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #define PROGRESS_NS   (BENCH_NS / 2)
@@ -284,10 +283,7 @@ static double watch_idle(Run *run, GError **error)
 static void start_workers(Run *run)
 {
     run->start_ns = bench_now_ns();
-    run->crew.n_running = run->crew.n_alive = run->n_workers;
-    for (unsigned i = 0; i < run->n_workers; i++) {
-        bench_worker_start(&run->workers[i]);
-    }
+    bench_crew_start(&run->crew, run->workers, run->n_workers);
 }
 
 /* Without a ramp all requests count, from the very first one on. */
@@ -397,9 +393,7 @@ static bool run_workers(Run *run, BenchResult *result, GError **error)
     good = measure(run, result, error);
     set_phase(run, BENCH_PHASE_STOP);
     watch(run, 0, &run->crew.n_alive, "finish");
-    for (unsigned i = 0; i < run->n_workers; i++) {
-        bench_worker_join(&run->workers[i]); /* if it was started */
-    }
+    bench_crew_join(&run->crew);
     if (has_failed(run)) {
         g_clear_error(error);
         take_error(run, error);
@@ -487,7 +481,6 @@ static bool make_workers(Run *run, GError **error)
                     bench_job_rw_name(run->job));
         return false;
     }
-    run->crew.job = run->job;
     run->workers = g_new0(BenchWorker, n);
     for (unsigned i = 0; i < n; i++) {
         BenchDisk *disk = run->disks[i / run->job->numjobs];
@@ -518,8 +511,7 @@ static void clean_up(Run *run)
     g_free(run->workers);
     close_disks(run);
     bench_server_free(run->server);
-    close(run->crew.done_fd);
-    g_mutex_clear(&run->crew.lock);
+    bench_crew_fini(&run->crew);
 }
 
 BenchResult *bench_run(const BenchJob *job, const BenchTarget *target,
@@ -532,8 +524,7 @@ BenchResult *bench_run(const BenchJob *job, const BenchTarget *target,
     bool good;
 
     sched_getaffinity(0, sizeof(before), &before);
-    g_mutex_init(&run.crew.lock);
-    run.crew.done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    bench_crew_init(&run.crew, job);
     result->syscalls = result->idle_cpu = -1;
     result->bytes = job->bs;
     good = start_server(&run, error) &&

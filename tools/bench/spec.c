@@ -237,6 +237,8 @@ static bool fill_row(SpecReader *r, const char *group, BenchSpecRow *row)
     if (!options_need_str(opts, "image", &image, &r->error) ||
         !take_list(opts, "servers", &row->servers, &r->error) ||
         !take_list(opts, "goals", &row->goals, &r->error) ||
+        !options_take_str(opts, "server_cpus", &row->server_cpus,
+                          &r->error) ||
         !bench_take_duration(opts, "idle_time", &row->idle_ns, &r->error)) {
         return false;
     }
@@ -254,6 +256,7 @@ static void free_row(gpointer data)
     BenchSpecRow *row = data;
 
     g_free(row->name);
+    g_free(row->server_cpus);
     g_strfreev(row->servers);
     g_strfreev(row->goals);
     g_strfreev(row->words);
@@ -266,6 +269,7 @@ static BenchSpecRow *copy_row(const BenchSpecRow *row)
     BenchSpecRow *copy = g_memdup2(row, sizeof(*row));
 
     copy->name = g_strdup(row->name);
+    copy->server_cpus = g_strdup(row->server_cpus);
     copy->servers = g_strdupv(row->servers);
     copy->goals = g_strdupv(row->goals);
     copy->words = g_strdupv(row->words);

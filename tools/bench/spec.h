@@ -48,6 +48,7 @@ typedef struct BenchSpecRow {
     char **words;
     uint64_t exports;      /* sockets that are loaded at once */
     int64_t idle_ns;       /* the server is watched that long afterwards */
+    char *server_cpus;     /* NULL: as the SPEC says */
 } BenchSpecRow;
 
 typedef struct BenchSpec {

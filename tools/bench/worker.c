@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * How it works: a round submits what may be submitted, in batches if the job
- * has them, then takes what is complete. The clock is read twice a round, not
+ * How it works: a step submits what may be submitted, in batches if the job
+ * has them, then takes what is complete. The clock is read twice a step, not
  * once a request: a batch starts when it is submitted, and a request ends
  * when its completion is seen.
  */
-#include "worker.h"
+#include "crew.h"
 #include "block/stats.h"
 
 #include <errno.h>
 #include <gio/gio.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
-#define SLICE_NS (BENCH_NS / 20) /* how long a failure may go unnoticed */
+#define VAIN_LOOKS 1024 /* between looks at the clock */
+#define PACE_US    50   /* between looks whether a request is due */
 
 int64_t bench_now_ns(void)
 {
@@ -30,18 +30,6 @@ char *bench_io_describe(unsigned queue, const BenchIo *io)
                            G_GUINT64_FORMAT, queue,
                            io->write ? "write" : "read", io->bytes,
                            io->offset);
-}
-
-void bench_crew_fail(BenchCrew *crew, GError *error)
-{
-    g_mutex_lock(&crew->lock);
-    if (crew->error) {
-        g_error_free(error);
-    } else {
-        crew->error = error;
-    }
-    g_mutex_unlock(&crew->lock);
-    __atomic_store_n(&crew->failed, 1, __ATOMIC_RELEASE);
 }
 
 static void fail_io(BenchWorker *w, const BenchIo *io, const char *why)
@@ -203,6 +191,11 @@ static void finish_io(BenchWorker *w, BenchIo *io, int64_t now)
     }
 }
 
+static unsigned in_flight(const BenchWorker *w)
+{
+    return w->queue->depth - w->n_idle;
+}
+
 static void check_progress(BenchWorker *w, int64_t now)
 {
     const BenchIo *oldest;
@@ -214,87 +207,91 @@ static void check_progress(BenchWorker *w, int64_t now)
     oldest = bench_worker_oldest(w);
     why = g_strdup_printf("no answer for %.1f s, with %u requests in flight",
                           (double)(now - oldest->start_ns) / BENCH_NS,
-                          w->queue->depth - w->n_idle);
+                          in_flight(w));
     fail_io(w, oldest, why);
 }
 
-/* Takes completions until complete_min are there. */
-static void reap_round(BenchWorker *w)
+static void reap(BenchWorker *w, int64_t timeout_ns)
 {
-    unsigned in_flight = w->queue->depth - w->n_idle;
-    unsigned need = w->checking ? 1 : MIN(w->crew->job->complete_min,
-                                          in_flight);
+    GError *error = NULL;
+    int n = w->queue->ops->reap(w->queue, w->need, w->done, w->queue->depth,
+                                timeout_ns, &error);
+    int64_t now;
+
+    /* Looking in vain is to be cheap: the clock can wait. */
+    if (n == 0 && timeout_ns == 0 && ++w->n_vain % VAIN_LOOKS) {
+        return;
+    }
+    now = bench_now_ns();
+    if (n < 0) {
+        bench_crew_fail(w->crew, error);
+        return;
+    }
+    for (int i = 0; i < n; i++) {
+        finish_io(w, w->done[i], now);
+    }
+    if (n > 0) {
+        w->progress_ns = now;
+    } else {
+        check_progress(w, now);
+    }
+    w->need -= MIN(w->need, (unsigned)n);
+}
+
+void bench_worker_begin(BenchWorker *w)
+{
     GError *error = NULL;
 
-    while (need > 0 && !has_failed(w)) {
-        int n = w->queue->ops->reap(w->queue, need, w->done, w->queue->depth,
-                                    SLICE_NS, &error);
-        int64_t now = bench_now_ns();
-
-        if (n < 0) {
-            bench_crew_fail(w->crew, error);
-            return;
-        }
-        for (int i = 0; i < n; i++) {
-            finish_io(w, w->done[i], now);
-        }
-        if (n > 0) {
-            w->progress_ns = now;
-        } else {
-            check_progress(w, now);
-        }
-        need -= MIN(need, (unsigned)n);
-    }
-}
-
-static void run_rounds(BenchWorker *w)
-{
-    bool last = false;
-
-    w->progress_ns = bench_now_ns();
-    while (!has_failed(w)) {
-        if (!last) {
-            last = submit_round(w, bench_now_ns());
-        }
-        if (w->n_idle < w->queue->depth) {
-            reap_round(w);
-        } else if (last) {
-            return;
-        } else {
-            /* nothing is due yet: rate_iops */
-            w->progress_ns = bench_now_ns();
-        }
-    }
-}
-
-static void count_down(BenchCrew *crew, int *counter)
-{
-    uint64_t one = 1;
-
-    __atomic_sub_fetch(counter, 1, __ATOMIC_RELEASE);
-    if (write(crew->done_fd, &one, sizeof(one)) < 0) {
-        g_assert_not_reached(); /* it counts to 2^64 */
-    }
-}
-
-static void *worker_main(void *opaque)
-{
-    BenchWorker *w = opaque;
-    const BenchJob *job = w->crew->job;
-    GError *error = NULL;
-
-    w->first_ns = bench_now_ns();
     if (!w->queue->ops->attach(w->queue, &error)) {
         bench_crew_fail(w->crew, error);
     }
-    run_rounds(w);
-    count_down(w->crew, &w->crew->n_running);
-    if (w->verifier && bench_job_writes(job) && job->do_verify) {
-        w->checking = true;
-        run_rounds(w);
+    w->first_ns = w->progress_ns = bench_now_ns();
+}
+
+/* What comes next when all is done: reading it back, or the end. */
+static bool next_task(BenchWorker *w)
+{
+    const BenchJob *job = w->crew->job;
+
+    if (!w->checking) {
+        bench_crew_count_down(w->crew, &w->crew->n_running);
+        if (w->verifier && bench_job_writes(job) && job->do_verify &&
+            !has_failed(w)) {
+            w->checking = true;
+            w->last = false;
+            return true;
+        }
     }
-    count_down(w->crew, &w->crew->n_alive);
-    return NULL;
+    bench_crew_count_down(w->crew, &w->crew->n_alive);
+    return false;
+}
+
+bool bench_worker_step(BenchWorker *w, int64_t timeout_ns)
+{
+    const BenchJob *job = w->crew->job;
+
+    if (has_failed(w)) {
+        return next_task(w);
+    }
+    if (w->need == 0 && !w->last) {
+        w->last = submit_round(w, bench_now_ns());
+    }
+    if (in_flight(w) > 0) {
+        if (w->need == 0) {
+            w->need = w->checking ? 1 : MIN(job->complete_min, in_flight(w));
+        }
+        reap(w, timeout_ns);
+        return true;
+    }
+    if (w->last) {
+        return next_task(w);
+    }
+    /* nothing is due yet: rate_iops */
+    w->progress_ns = bench_now_ns();
+    if (!job->poll && timeout_ns) {
+        g_usleep(PACE_US);
+    }
+    return true;
 }
 
 bool bench_worker_init(BenchWorker *w, BenchCrew *crew, unsigned index,
@@ -318,19 +315,6 @@ bool bench_worker_init(BenchWorker *w, BenchCrew *crew, unsigned index,
         w->verifier = bench_verifier_new(job, &w->pattern, error);
     }
     return job->verify == BENCH_VERIFY_NONE || w->verifier;
-}
-
-void bench_worker_start(BenchWorker *w)
-{
-    w->thread = g_thread_new("guest", worker_main, w);
-}
-
-void bench_worker_join(BenchWorker *w)
-{
-    if (w->thread) {
-        g_thread_join(w->thread);
-        w->thread = NULL;
-    }
 }
 
 void bench_worker_fini(BenchWorker *w)

@@ -13,8 +13,9 @@
  * What wakes a sleeping loop is an eventfd registered with the ring, not the
  * ring's own descriptor: deferred work signals the eventfd as it is queued,
  * on every kernel that has DEFER_TASKRUN, while a poll of the ring is woken by
- * posted completions, which deferred work is not yet. While the loop polls,
- * IORING_CQ_EVENTFD_DISABLED spares the kernel the signals.
+ * posted completions, which deferred work is not yet. While the loop polls, and
+ * while we are in the kernel ourselves, IORING_CQ_EVENTFD_DISABLED spares the
+ * kernel the signals.
  *
  * Registered files and buffers would be set up in luring_new() and used in
  * luring_prepare(); both need to hear when a descriptor or a mapping goes.
@@ -36,12 +37,67 @@ typedef struct LUring {
     struct io_uring ring;
     int event_fd;
     AioHandler *handler;
+    AioBH *reap_bh;  /* for what completed while we were in the kernel */
+    bool polling;    /* the loop polls: signals are off */
 } LUring;
 
 typedef struct LUringResult {
     EngineRequest *req;
     int res;
 } LUringResult;
+
+/* --- What the kernel says, and whether it shall signal --- */
+
+static inline unsigned luring_flags(const LUring *luring)
+{
+    return __atomic_load_n(luring->ring.sq.kflags, __ATOMIC_SEQ_CST);
+}
+
+static inline unsigned luring_tail(const LUring *luring)
+{
+    return __atomic_load_n(luring->ring.cq.ktail, __ATOMIC_ACQUIRE);
+}
+
+/* The kernel holds completions that it posts when it is entered for them. */
+static inline bool luring_must_enter(const LUring *luring)
+{
+    return luring_flags(luring) &
+           (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+}
+
+/*
+ * Pairs with the kernel, which publishes a completion or IORING_SQ_TASKRUN and
+ * then reads this word: whoever switches signals on looks at both afterwards,
+ * and thus after this sequentially consistent store, before the loop sleeps.
+ */
+static void luring_set_signals(LUring *luring, unsigned cq_flags)
+{
+    if (luring->ring.cq.kflags) {
+        __atomic_store_n(luring->ring.cq.kflags, cq_flags, __ATOMIC_SEQ_CST);
+    }
+}
+
+static inline bool luring_has_work(const LUring *luring)
+{
+    return *luring->ring.cq.khead != luring_tail(luring) ||
+           luring_must_enter(luring);
+}
+
+/*
+ * Around our own time in the kernel: what completes in it we see when we are
+ * back, without an eventfd written and a wake-up that finds nothing.
+ */
+static void luring_silence(LUring *luring)
+{
+    luring_set_signals(luring, IORING_CQ_EVENTFD_DISABLED);
+}
+
+static void luring_unsilence(LUring *luring)
+{
+    if (!luring->polling) {
+        luring_set_signals(luring, 0);
+    }
+}
 
 /* --- Submission --- */
 
@@ -101,7 +157,12 @@ static int luring_hand_over(SubmitQueue *queue, unsigned max)
         req = req->next;
         n++;
     }
+    luring_silence(luring);
     ret = engine_syscalls->uring_submit(&luring->ring);
+    luring_unsilence(luring);
+    if (!luring->polling && luring_has_work(luring)) {
+        aio_bh_schedule(luring->reap_bh);
+    }
     if (ret < (int)n) {
         luring_rewind(&luring->ring.sq);
     }
@@ -114,23 +175,6 @@ static const SubmitQueueOps luring_queue_ops = {
 };
 
 /* --- Completion --- */
-
-static inline unsigned luring_flags(const LUring *luring)
-{
-    return __atomic_load_n(luring->ring.sq.kflags, __ATOMIC_SEQ_CST);
-}
-
-static inline unsigned luring_tail(const LUring *luring)
-{
-    return __atomic_load_n(luring->ring.cq.ktail, __ATOMIC_ACQUIRE);
-}
-
-/* The kernel holds completions that it posts when it is entered for them. */
-static inline bool luring_must_enter(const LUring *luring)
-{
-    return luring_flags(luring) &
-           (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
-}
 
 /*
  * Takes a chunk off the ring before any callback runs, so that callbacks that
@@ -155,6 +199,21 @@ static unsigned luring_take(LUring *luring, unsigned tail,
     return n;
 }
 
+/* Has the kernel post what it holds. What it comes to hold while signals are
+ * off, and after it has posted, is asked for again with signals on. */
+static void luring_get_events(LUring *luring)
+{
+    if (!luring_must_enter(luring)) {
+        return;
+    }
+    luring_silence(luring);
+    io_uring_get_events(&luring->ring);
+    luring_unsilence(luring);
+    if (luring_must_enter(luring)) {
+        io_uring_get_events(&luring->ring);
+    }
+}
+
 /* What is complete now; what completes meanwhile is for the next round. */
 static bool luring_reap(LUring *luring)
 {
@@ -162,9 +221,7 @@ static bool luring_reap(LUring *luring)
     unsigned tail, n;
     bool any = false;
 
-    if (luring_must_enter(luring)) {
-        io_uring_get_events(&luring->ring);
-    }
+    luring_get_events(luring);
     tail = luring_tail(luring);
     blk_io_plug(luring->engine.queue.ctx);
     while ((n = luring_take(luring, tail, results))) {
@@ -180,49 +237,35 @@ static bool luring_reap(LUring *luring)
 
 static void luring_ready(void *opaque)
 {
-    LUring *luring = opaque;
-    eventfd_t count;
-
-    /* Cleared first: what completes from here on makes it readable again. */
-    eventfd_read(luring->event_fd, &count);
-    luring_reap(luring);
+    luring_reap(opaque);
 }
 
 static bool luring_poll(void *opaque)
 {
     LUring *luring = opaque;
 
-    if (*luring->ring.cq.khead == luring_tail(luring) &&
-        !luring_must_enter(luring)) {
-        return false;
-    }
-    return luring_reap(luring);
-}
-
-/*
- * Pairs with the kernel, which publishes a completion or IORING_SQ_TASKRUN
- * and then reads this word: the loop polls once more after poll_end(), and
- * thus after this sequentially consistent store, before it sleeps.
- */
-static void luring_set_signals(LUring *luring, unsigned cq_flags)
-{
-    if (luring->ring.cq.kflags) {
-        __atomic_store_n(luring->ring.cq.kflags, cq_flags, __ATOMIC_SEQ_CST);
-    }
+    return luring_has_work(luring) && luring_reap(luring);
 }
 
 static void luring_poll_begin(void *opaque)
 {
-    luring_set_signals(opaque, IORING_CQ_EVENTFD_DISABLED);
+    LUring *luring = opaque;
+
+    luring->polling = true;
+    luring_silence(luring);
 }
 
 static void luring_poll_end(void *opaque)
 {
-    luring_set_signals(opaque, 0);
+    LUring *luring = opaque;
+
+    luring->polling = false;
+    luring_unsilence(luring);
 }
 
 static const AioHandlerOps luring_handler_ops = {
     .ready = luring_ready,
+    .edge = true, /* what completes after the reap began writes again */
     .poll = luring_poll,
     .poll_begin = luring_poll_begin,
     .poll_end = luring_poll_end,
@@ -297,6 +340,7 @@ static void luring_free(Engine *engine)
     LUring *luring = container_of(engine, LUring, engine);
 
     submit_queue_destroy(&engine->queue);
+    aio_bh_free(luring->reap_bh);
     aio_handler_remove(luring->handler);
     io_uring_queue_exit(&luring->ring);
     close(luring->event_fd);
@@ -350,6 +394,7 @@ Engine *luring_new(AioContext *ctx, GError **error)
     luring->engine.ops = &luring_ops;
     luring_limit_workers(&luring->ring, ctx);
     submit_queue_init(&luring->engine.queue, ctx, &luring_queue_ops, entries);
+    luring->reap_bh = aio_bh_new(ctx, luring_ready, luring);
     luring->handler = aio_handler_add(ctx, luring->event_fd,
                                       &luring_handler_ops, luring);
     return &g_steal_pointer(&luring)->engine;

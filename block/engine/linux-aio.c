@@ -6,10 +6,9 @@
  *
  * How it works: every iocb carries an eventfd (IOCB_FLAG_RESFD) that wakes
  * the loop; a loop that polls looks at the ring's tail instead. The eventfd is
- * cleared first and the ring read afterwards, for one wake-up may stand for
- * many completions and a completion that comes between the two must leave the
- * eventfd readable. What poll() reaped leaves the eventfd readable too; that
- * wake-up finds nothing, which is cheaper than a read() per poll.
+ * never read: the loop is woken by writes (edge-triggered), and a completion
+ * that comes after the ring was looked at writes again. What poll() reaped
+ * leaves one wake-up behind that finds nothing.
  *
  * The ring's layout is the kernel's, and not in a header: fs/aio.c promises it
  * by magic and incompat_features. Where they differ, as under emulated
@@ -200,9 +199,7 @@ static void laio_reap_by_call(LinuxAio *laio)
 static void laio_ready(void *opaque)
 {
     LinuxAio *laio = opaque;
-    eventfd_t count;
 
-    eventfd_read(laio->event_fd, &count); /* EAGAIN: poll() was faster */
     blk_io_plug(laio->engine.queue.ctx);
     if (laio->ring) {
         laio_reap_ring(laio);
@@ -227,11 +224,13 @@ static bool laio_poll(void *opaque)
 
 static const AioHandlerOps laio_handler_ops = {
     .ready = laio_ready,
+    .edge = true,
     .poll = laio_poll,
 };
 
 static const AioHandlerOps laio_handler_ops_no_ring = {
     .ready = laio_ready,
+    .edge = true,
 };
 
 /* --- Set-up --- */

@@ -90,7 +90,10 @@ AioHandler *aio_handler_add(AioContext *ctx, int fd, const AioHandlerOps *ops,
         .fd = fd,
         .poll_index = AIO_NOT_POLLED,
     };
-    event = (struct epoll_event){ .events = EPOLLIN, .data.ptr = handler };
+    event = (struct epoll_event){
+        .events = ops->edge ? EPOLLIN | EPOLLET : EPOLLIN,
+        .data.ptr = handler,
+    };
     if (epoll_ctl(ctx->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
         /* Our own mistakes: a closed one, or one that is watched already. */
         g_assert(errno != EBADF && errno != EEXIST);

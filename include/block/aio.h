@@ -97,8 +97,16 @@ int64_t aio_context_now_ns(AioContext *ctx);
 /* --- File descriptors and memory that is polled --- */
 
 typedef struct AioHandlerOps {
-    /* The descriptor is readable. It has to be read here. Mandatory. */
+    /* The descriptor is readable. It has to be read here, unless @edge.
+     * Mandatory. */
     AioFn *ready;
+    /*
+     * For an eventfd that only ever counts up: ready() runs once for what was
+     * written since the last time and need not read it, which saves a system
+     * call a wake-up. It must look at all there is, or see to it that it runs
+     * again.
+     */
+    bool edge;
     /*
      * Looks for work in memory, without a system call, and does it. Returns
      * whether there was any. NULL: this handler can only be waited for.

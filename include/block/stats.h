@@ -30,7 +30,7 @@ typedef struct BlockStats {
     uint64_t latency[BLOCK_LATENCY_BUCKETS];
     uint64_t latency_ns;  /* sum */
     uint64_t notifications; /* interrupts sent to the guest */
-    uint64_t kicks;         /* notifications the guest sent us */
+    uint64_t kicks;         /* times the guest's notifications woke us */
     EngineStats engine;
 } BlockStats;
 

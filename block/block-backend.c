@@ -244,6 +244,7 @@ static void request_done(BlockRequest *req, void *opaque, int ret)
     if (ret < 0) {
         stats_add(&stats->errors, 1);
     }
+    aio_context_io_end(channel->ctx);
     block_request_complete(req, ret);
     if (--channel->in_flight == 0 && channel->drained) {
         call_drained(channel);
@@ -269,6 +270,7 @@ void blk_submit(BlkChannel *channel, BlockRequest *req)
     req->start_ns = aio_context_now_ns(channel->ctx);
     req->engine.stats = &stats->engine;
     channel->in_flight++;
+    aio_context_io_begin(channel->ctx);
     block_request_push(req, request_done, channel);
     stats_add(&stats->requests[req->op], 1);
     if (ret < 0) {

@@ -186,6 +186,17 @@ static void stay_awake(AioContext *ctx)
     }
 }
 
+void aio_context_io_begin(AioContext *ctx)
+{
+    ctx->io_in_flight++;
+}
+
+void aio_context_io_end(AioContext *ctx)
+{
+    g_assert(ctx->io_in_flight > 0);
+    ctx->io_in_flight--;
+}
+
 int64_t aio_clock_ns(void)
 {
     struct timespec ts;

@@ -20,6 +20,16 @@
  *     10 us  16 us    polling    16 us   right as it is
  *      1 s   16 us    sleeping    0      nothing comes soon: stop wasting CPU
  *
+ * Whether polling pays is measured, not assumed: where a worker or the kernel's
+ * worker needs this very processor, work comes because the thread sleeps, and
+ * polling delays it. Waits with polling are judged against the average of waits
+ * without, every AIO_POLL_TRIAL waits and at the end of an attempt (from budget
+ * 0 up and back to 0). An attempt that made waits longer is not repeated for a
+ * number of waits, which doubles each time and starts over when polling pays.
+ *
+ * Waits for guests and waits for disks have budgets of their own: a guest that
+ * is quick to send its next request says nothing about the disk below.
+ *
  * A handler that found nothing for AIO_POLL_IDLE_STRETCHES stretches drops out
  * and comes back when its descriptor fires: with one busy export among many
  * the cost of a pass depends on the busy one only.
@@ -187,6 +197,66 @@ static bool drop_idle(AioPolled *polled)
     return hit;
 }
 
+/* --- How long to poll, and whether at all --- */
+
+static AioPollJudge *current_judge(AioPolled *polled)
+{
+    return &polled->judges[polled->waiting_for];
+}
+
+/* An attempt is over. */
+static void back_off(AioPollJudge *judge)
+{
+    if (judge->paid) {
+        judge->next_hold = 0;
+    } else {
+        judge->next_hold = CLAMP(judge->next_hold * 2, AIO_POLL_HOLD_MIN,
+                                 AIO_POLL_HOLD_MAX);
+    }
+    judge->hold = judge->next_hold;
+    judge->paid = false;
+}
+
+/* Waits with polling must not be longer than those without, an eighth for
+ * noise. With nothing to compare with, polling is given the benefit. */
+static void judge_trial(AioPollJudge *judge)
+{
+    if (judge->trial_waits > 0) {
+        int64_t average_ns = judge->trial_ns / judge->trial_waits;
+
+        judge->paid = judge->plain_ns == 0 ||
+                      average_ns <= judge->plain_ns + judge->plain_ns / 8;
+    }
+    judge->trial_ns = 0;
+    judge->trial_waits = 0;
+}
+
+/* A wait with polling is over, one way or another. */
+static void note_polled(AioPollJudge *judge, int64_t wait_ns)
+{
+    judge->trial_ns += wait_ns;
+    if (++judge->trial_waits < AIO_POLL_TRIAL) {
+        return;
+    }
+    judge_trial(judge);
+    if (judge->paid) {
+        judge->next_hold = 0;
+    } else {
+        judge->budget_ns = 0;
+        back_off(judge);
+    }
+}
+
+/* Moves a sixteenth of the way to each new value. */
+static void note_plain(AioPollJudge *judge, int64_t wait_ns)
+{
+    if (judge->plain_ns == 0) {
+        judge->plain_ns = wait_ns;
+    } else {
+        judge->plain_ns += (wait_ns - judge->plain_ns) / 16;
+    }
+}
+
 /*
  * Polls until there is work, of whatever kind, or the budget is used up, or a
  * timer is due. One reading of the clock per pass over the handlers.
@@ -194,7 +264,8 @@ static bool drop_idle(AioPolled *polled)
 static bool poll_busily(AioContext *ctx, AioWait *wait)
 {
     AioPolled *polled = &ctx->polled;
-    int64_t end_ns = MIN(wait->start_ns + polled->budget_ns,
+    AioPollJudge *judge = current_judge(polled);
+    int64_t end_ns = MIN(wait->start_ns + judge->budget_ns,
                          wait->deadline_ns);
     bool hit = false, notified;
 
@@ -212,6 +283,7 @@ static bool poll_busily(AioContext *ctx, AioWait *wait)
 
     if (hit || notified) {
         aio_stat_inc(&ctx->stats.poll_hits);
+        note_polled(judge, wait->now_ns - wait->start_ns);
     }
     if (hit || notified || wait->now_ns >= wait->deadline_ns) {
         wait->block = false;
@@ -233,10 +305,12 @@ bool aio_polled_run(AioContext *ctx, AioWait *wait)
     AioPolled *polled = &ctx->polled;
     bool progress = false;
 
+    polled->waiting_for = ctx->io_in_flight > 0 ? AIO_WAIT_FOR_IO
+                                                : AIO_WAIT_FOR_REQUESTS;
     if (!wait->block) {
         return polled->n_begun > 0 && poll_once(polled);
     }
-    if (polled->budget_ns > 0 && polled->count > 0) {
+    if (current_judge(polled)->budget_ns > 0 && polled->count > 0) {
         progress = poll_busily(ctx, wait);
     }
     if (wait->block && polled->n_begun > 0) {
@@ -246,24 +320,48 @@ bool aio_polled_run(AioContext *ctx, AioWait *wait)
     return progress;
 }
 
+static void shrink(AioPollJudge *judge, const AioParams *params)
+{
+    if (judge->budget_ns == 0) {
+        return;
+    }
+    judge->budget_ns = params->poll_shrink > 0
+                            ? judge->budget_ns / params->poll_shrink
+                            : 0;
+    if (judge->budget_ns == 0) {
+        judge_trial(judge);
+        back_off(judge);
+    }
+}
+
+static void grow(AioPollJudge *judge, const AioParams *params)
+{
+    if (judge->hold > 0) {
+        judge->hold--;
+        return;
+    }
+    if (judge->budget_ns == 0) {
+        judge->budget_ns = AIO_POLL_START_NS;
+    } else {
+        judge->budget_ns *= params->poll_grow;
+    }
+    judge->budget_ns = MIN(judge->budget_ns, params->poll_max_ns);
+}
+
 void aio_polled_adapt(AioContext *ctx, int64_t block_ns)
 {
-    AioPolled *polled = &ctx->polled;
-    const AioParams *params = &ctx->params;
+    AioPollJudge *judge = current_judge(&ctx->polled);
 
-    if (block_ns <= polled->budget_ns) {
+    if (block_ns > ctx->params.poll_max_ns) {
+        shrink(judge, &ctx->params);
         return;
     }
-    if (block_ns > params->poll_max_ns) {
-        polled->budget_ns = params->poll_shrink > 0
-                                ? polled->budget_ns / params->poll_shrink
-                                : 0;
-        return;
-    }
-    if (polled->budget_ns == 0) {
-        polled->budget_ns = AIO_POLL_START_NS;
+    if (judge->budget_ns == 0) {
+        note_plain(judge, block_ns);
     } else {
-        polled->budget_ns *= params->poll_grow;
+        note_polled(judge, block_ns);
     }
-    polled->budget_ns = MIN(polled->budget_ns, params->poll_max_ns);
+    if (block_ns > judge->budget_ns) {
+        grow(judge, &ctx->params);
+    }
 }

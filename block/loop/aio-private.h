@@ -16,6 +16,9 @@
 #define AIO_NO_DEADLINE    INT64_MAX
 #define AIO_POLL_MAX_NS    32768 /* default of AioParams.poll_max_ns */
 #define AIO_POLL_START_NS  4096  /* first busy poll after none */
+#define AIO_POLL_TRIAL     64u   /* waits with polling that are judged */
+#define AIO_POLL_HOLD_MIN  16u   /* waits without one after it did not pay */
+#define AIO_POLL_HOLD_MAX  4096u
 #define AIO_NOT_POLLED     UINT32_MAX
 #define AIO_CACHE_LINE     64
 
@@ -47,6 +50,24 @@ struct AioHandler {
     uint64_t last_hit;   /* number of the stretch that last found work here */
 };
 
+/* Waits differ: what pays for one kind can be wrong for the other. */
+typedef enum AioWaitFor {
+    AIO_WAIT_FOR_REQUESTS, /* nothing is in flight: a guest has to move */
+    AIO_WAIT_FOR_IO,       /* something is: the disk, most likely */
+    AIO_WAIT__COUNT
+} AioWaitFor;
+
+/* How long to poll in waits of one kind, and what that has brought. */
+typedef struct AioPollJudge {
+    int64_t budget_ns;    /* how long the next stretch may last; 0: none */
+    int64_t plain_ns;     /* average wait without polling; 0: not known */
+    int64_t trial_ns;     /* sum of the waits with polling since the last */
+    unsigned trial_waits; /* judgement, and their number */
+    bool paid;            /* judged better than waits without polling */
+    unsigned hold;        /* waits that the budget shall stay 0 for */
+    unsigned next_hold;   /* after the next attempt that does not pay */
+} AioPollJudge;
+
 /* The handlers that are polled, and for how long. */
 typedef struct AioPolled {
     AioHandler **handlers; /* NULL where one was removed during a pass */
@@ -56,7 +77,8 @@ typedef struct AioPolled {
     bool in_pass;          /* handlers[] must not be compacted now */
     bool has_holes;        /* some entries are NULL */
     uint64_t stretch;      /* number of the latest stretch of polling */
-    int64_t budget_ns;     /* how long the next one may last; 0: no polling */
+    AioPollJudge judges[AIO_WAIT__COUNT];
+    AioWaitFor waiting_for; /* of the current or last wait */
 } AioPolled;
 
 /* One wait for work, decided stage by stage. */
@@ -98,6 +120,7 @@ struct AioContext {
     bool coarse_timeout;        /* no epoll_pwait2(): milliseconds only */
 
     AioPolled polled;
+    unsigned io_in_flight; /* aio_context_io_begin() without an end */
 
     AioTimer timers; /* head of a ring, by deadline */
     AioTimer firing; /* head of a ring: due in this round */

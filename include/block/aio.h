@@ -85,6 +85,13 @@ bool aio_poll(AioContext *ctx, bool may_block);
  */
 void aio_notify(AioContext *ctx);
 
+/*
+ * A request goes to a disk / has come back from it. Tells the loop what it
+ * waits for, so that it polls for each as long as that pays. Context: home
+ */
+void aio_context_io_begin(AioContext *ctx);
+void aio_context_io_end(AioContext *ctx);
+
 /* CLOCK_MONOTONIC in ns, read now. Context: any */
 int64_t aio_clock_ns(void);
 

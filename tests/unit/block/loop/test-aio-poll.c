@@ -94,7 +94,7 @@ static AioContext *context_new(int64_t budget_ns)
 
     g_assert_nonnull(ctx);
     aio_context_adopt(ctx);
-    ctx->polled.budget_ns = budget_ns;
+    ctx->polled.judges[0].budget_ns = budget_ns;
     return ctx;
 }
 
@@ -172,7 +172,8 @@ static void test_futile(void)
     g_assert_cmpuint(source.polls, ==, 2);
     g_assert_cmpuint(aio_context_stats(ctx).sleeps, ==, 1);
     g_assert_cmpuint(aio_context_stats(ctx).poll_hits, ==, 0);
-    g_assert_cmpint(ctx->polled.budget_ns, ==, 0); /* slept for 2 ms */
+    /* slept for 2 ms */
+    g_assert_cmpint(ctx->polled.judges[0].budget_ns, ==, 0);
     poll_until_fired(ctx, &timer);
 
     arm_soon(&timer, ctx);
@@ -523,9 +524,87 @@ static void test_adapt(void)
     };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(steps); i++) {
+        ctx->polled.judges[0].hold = 0;
         aio_polled_adapt(ctx, steps[i].block_ns);
-        g_assert_cmpint(ctx->polled.budget_ns, ==, steps[i].budget_ns);
+        g_assert_cmpint(ctx->polled.judges[0].budget_ns, ==,
+                        steps[i].budget_ns);
     }
+    aio_context_free(ctx);
+}
+
+/* Waits that end soon after polling stops, however long it was. Returns how
+ * many of them it takes until polling is tried again. */
+static unsigned waits_until_next_attempt(AioContext *ctx)
+{
+    unsigned waits = 0;
+
+    do {
+        aio_polled_adapt(ctx, ctx->polled.judges[0].budget_ns + 8000);
+    } while (ctx->polled.judges[0].budget_ns > 0);
+    while (ctx->polled.judges[0].budget_ns == 0) {
+        aio_polled_adapt(ctx, 8000);
+        waits++;
+    }
+    return waits;
+}
+
+static void test_back_off(void)
+{
+    AioContext *ctx = context_new(0);
+
+    aio_polled_adapt(ctx, 8000);
+    g_assert_cmpint(ctx->polled.judges[0].budget_ns, ==, 4096);
+    for (unsigned hold = 16; hold < 4096; hold *= 2) {
+        g_assert_cmpuint(waits_until_next_attempt(ctx), ==, hold + 1);
+    }
+    g_assert_cmpuint(waits_until_next_attempt(ctx), ==, 4096 + 1);
+    g_assert_cmpuint(waits_until_next_attempt(ctx), ==, 4096 + 1);
+
+    /* so waits were shorter with polling */
+    ctx->polled.judges[0].plain_ns = 1000000;
+    g_assert_cmpuint(waits_until_next_attempt(ctx), ==, 1);
+    ctx->polled.judges[0].plain_ns = 8000;
+    g_assert_cmpuint(waits_until_next_attempt(ctx), ==, 16 + 1);
+    aio_context_free(ctx);
+}
+
+/* Polling that goes on is judged, too: waits of 9 us are fine while those
+ * without polling take 10, and end it when they take 7. */
+static void test_judged_while_it_goes_on(void)
+{
+    AioContext *ctx = context_new(16384);
+
+    ctx->polled.judges[0].plain_ns = 10000;
+    for (unsigned i = 0; i < 10 * AIO_POLL_TRIAL; i++) {
+        aio_polled_adapt(ctx, 9000);
+        g_assert_cmpint(ctx->polled.judges[0].budget_ns, ==, 16384);
+    }
+    ctx->polled.judges[0].plain_ns = 7000;
+    for (unsigned i = 1; i < AIO_POLL_TRIAL; i++) {
+        aio_polled_adapt(ctx, 9000);
+        g_assert_cmpint(ctx->polled.judges[0].budget_ns, ==, 16384);
+    }
+    aio_polled_adapt(ctx, 9000);
+    g_assert_cmpint(ctx->polled.judges[0].budget_ns, ==, 0);
+    g_assert_cmpuint(ctx->polled.judges[0].hold, >, 0);
+    aio_context_free(ctx);
+}
+
+/* What a guest's waits are like says nothing about the disk's. */
+static void test_two_kinds(void)
+{
+    AioContext *ctx = context_new(4096);
+    AioPollJudge *judges = ctx->polled.judges;
+
+    aio_context_io_begin(ctx);
+    aio_notify(ctx);
+    aio_poll(ctx, true); /* looks, and does not sleep */
+    g_assert_cmpint(ctx->polled.waiting_for, ==, AIO_WAIT_FOR_IO);
+    aio_polled_adapt(ctx, 10000);
+    g_assert_cmpint(judges[AIO_WAIT_FOR_IO].plain_ns, ==, 10000);
+    g_assert_cmpint(judges[AIO_WAIT_FOR_IO].budget_ns, ==, 4096);
+    g_assert_cmpint(judges[AIO_WAIT_FOR_REQUESTS].plain_ns, ==, 0);
+    aio_context_io_end(ctx);
     aio_context_free(ctx);
 }
 
@@ -545,7 +624,8 @@ static void test_adapt_params(void)
     aio_context_adopt(ctx);
     for (unsigned i = 0; i < G_N_ELEMENTS(steps); i++) {
         aio_polled_adapt(ctx, steps[i].block_ns);
-        g_assert_cmpint(ctx->polled.budget_ns, ==, steps[i].budget_ns);
+        g_assert_cmpint(ctx->polled.judges[0].budget_ns, ==,
+                        steps[i].budget_ns);
     }
     aio_context_free(ctx);
 }
@@ -572,6 +652,10 @@ int main(int argc, char **argv)
     g_test_add_func("/aio-poll/remove-in-poll", test_remove_in_poll);
     g_test_add_func("/aio-poll/add-in-poll", test_add_in_poll);
     g_test_add_func("/aio-poll/adapt", test_adapt);
+    g_test_add_func("/aio-poll/back-off", test_back_off);
+    g_test_add_func("/aio-poll/judged-while-it-goes-on",
+                    test_judged_while_it_goes_on);
+    g_test_add_func("/aio-poll/two-kinds", test_two_kinds);
     g_test_add_func("/aio-poll/adapt-params", test_adapt_params);
     return g_test_run();
 }

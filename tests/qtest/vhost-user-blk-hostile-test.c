@@ -54,7 +54,8 @@ static void send_bytes(Service *service, const void *buf, size_t bytes)
 {
     int sock = connect_raw(service);
 
-    g_assert_cmpint(send(sock, buf, bytes, MSG_NOSIGNAL), ==, bytes);
+    /* of many bytes only the first: it may hang up before the rest is sent */
+    g_assert_cmpint(send(sock, buf, bytes, MSG_NOSIGNAL), >, 0);
     shutdown(sock, SHUT_WR);
     while (recv(sock, (char[64]) { 0 }, 64, 0) > 0) {
     }

@@ -352,8 +352,9 @@ def a_server_that_dies_is_noticed():
     for program in servers():
         with Folder() as folder, Running(folder, program) as run:
             run.server.kill()
-            bad(r"the server closed the connection, with queue 0: read of "
-                r"4096 bytes at offset \d+ in flight", program=run.end())
+            # rarely, all eight requests have just come back
+            bad(r"the server closed the connection(, with queue 0: read of "
+                r"4096 bytes at offset \d+ in flight|$)", program=run.end())
 
 
 @case

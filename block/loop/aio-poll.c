@@ -247,9 +247,15 @@ static void note_polled(AioPollJudge *judge, int64_t wait_ns)
     }
 }
 
-/* Moves a sixteenth of the way to each new value. */
+/*
+ * Moves a sixteenth of the way to each new value. A wait that found a wake-up
+ * which polling had left behind, and no work, is no measure.
+ */
 static void note_plain(AioPollJudge *judge, int64_t wait_ns)
 {
+    if (wait_ns < AIO_POLL_REAL_NS) {
+        return;
+    }
     if (judge->plain_ns == 0) {
         judge->plain_ns = wait_ns;
     } else {

@@ -590,6 +590,20 @@ static void test_judged_while_it_goes_on(void)
     aio_context_free(ctx);
 }
 
+/* A wake-up that was there already says nothing about how long waits are. */
+static void test_waits_that_do_not_sleep(void)
+{
+    AioContext *ctx = context_new(0);
+
+    for (unsigned i = 0; i < 100; i++) {
+        ctx->polled.judges[0].budget_ns = 0;
+        aio_polled_adapt(ctx, 500);
+    }
+    g_assert_cmpint(ctx->polled.judges[0].plain_ns, ==, 0);
+    g_assert_cmpint(ctx->polled.judges[0].budget_ns, ==, 4096);
+    aio_context_free(ctx);
+}
+
 /* What a guest's waits are like says nothing about the disk's. */
 static void test_two_kinds(void)
 {
@@ -655,6 +669,8 @@ int main(int argc, char **argv)
     g_test_add_func("/aio-poll/back-off", test_back_off);
     g_test_add_func("/aio-poll/judged-while-it-goes-on",
                     test_judged_while_it_goes_on);
+    g_test_add_func("/aio-poll/waits-that-do-not-sleep",
+                    test_waits_that_do_not_sleep);
     g_test_add_func("/aio-poll/two-kinds", test_two_kinds);
     g_test_add_func("/aio-poll/adapt-params", test_adapt_params);
     return g_test_run();

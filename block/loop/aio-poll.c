@@ -217,15 +217,18 @@ static void back_off(AioPollJudge *judge)
     judge->paid = false;
 }
 
-/* Waits with polling must not be longer than those without, an eighth for
- * noise. With nothing to compare with, polling is given the benefit. */
+/*
+ * Waits with polling must not be much longer than those without. Half is for
+ * noise: where polling is in the way, waits double at least. With nothing to
+ * compare with, polling is given the benefit.
+ */
 static void judge_trial(AioPollJudge *judge)
 {
     if (judge->trial_waits > 0) {
         int64_t average_ns = judge->trial_ns / judge->trial_waits;
 
         judge->paid = judge->plain_ns == 0 ||
-                      average_ns <= judge->plain_ns + judge->plain_ns / 8;
+                      average_ns <= judge->plain_ns + judge->plain_ns / 2;
     }
     judge->trial_ns = 0;
     judge->trial_waits = 0;
@@ -318,6 +321,11 @@ bool aio_polled_run(AioContext *ctx, AioWait *wait)
     }
     if (current_judge(polled)->budget_ns > 0 && polled->count > 0) {
         progress = poll_busily(ctx, wait);
+    } else if (polled->n_begun > 0) {
+        /* A wait of the other kind began to poll. What is there already need
+         * not end that. */
+        progress = poll_once(polled);
+        wait->block = !progress;
     }
     if (wait->block && polled->n_begun > 0) {
         progress = stop_polling(ctx);

@@ -569,7 +569,7 @@ static void test_back_off(void)
 }
 
 /* Polling that goes on is judged, too: waits of 9 us are fine while those
- * without polling take 10, and end it when they take 7. */
+ * without polling take 10, and end it when they take 5. */
 static void test_judged_while_it_goes_on(void)
 {
     AioContext *ctx = context_new(16384);
@@ -579,7 +579,7 @@ static void test_judged_while_it_goes_on(void)
         aio_polled_adapt(ctx, 9000);
         g_assert_cmpint(ctx->polled.judges[0].budget_ns, ==, 16384);
     }
-    ctx->polled.judges[0].plain_ns = 7000;
+    ctx->polled.judges[0].plain_ns = 5000;
     for (unsigned i = 1; i < AIO_POLL_TRIAL; i++) {
         aio_polled_adapt(ctx, 9000);
         g_assert_cmpint(ctx->polled.judges[0].budget_ns, ==, 16384);

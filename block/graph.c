@@ -16,8 +16,7 @@ static GSList *blockdevs;    /* one reference each, newest first */
 static unsigned unnamed;     /* how many names we gave */
 
 static BlockDriverState *open_node(Options *opts,
-                                   const BlockDriverState *parent,
-                                   GError **error);
+                                   const NodeParent *parent, GError **error);
 
 BlockDriverState *bdrv_find_node(const char *node_name)
 {
@@ -49,10 +48,15 @@ BlockDriverState *bdrv_ref(BlockDriverState *bs)
 /* @bs is not, or not any more, in the table; its driver is closed. */
 static void free_node(BlockDriverState *bs)
 {
-    if (bs->file) {
-        bdrv_unref(bs->file);
+    while (bs->children->len > 0) {
+        bdrv_unref(g_ptr_array_remove_index(bs->children,
+                                            bs->children->len - 1));
     }
+    g_ptr_array_unref(bs->children);
     range_lock_free(bs->range_lock);
+    g_free(bs->filename);
+    g_free(bs->backing_file);
+    g_free(bs->backing_format);
     g_free(bs->opaque);
     g_free(bs->node_name);
     g_free(bs);
@@ -78,6 +82,7 @@ static BlockDriverState *new_node(const BlockDriver *drv, char *node_name)
 
     bs->refcount = 1;
     bs->drv = drv;
+    bs->children = g_ptr_array_new();
     bs->opaque = drv->instance_size ? g_malloc0(drv->instance_size) : NULL;
     bs->node_name = node_name ? node_name
                               : g_strdup_printf("#block%03u", unnamed++);
@@ -97,38 +102,74 @@ static bool check_unique(Options *opts, const char *node_name, GError **error)
     return false;
 }
 
-/* bs->file, from the name of a node or from a nested object. */
-static bool open_file_child(BlockDriverState *bs, Options *opts,
-                            GError **error)
+static void adopt_child(BlockDriverState *bs, BlockDriverState *child,
+                        unsigned flags)
+{
+    g_ptr_array_add(bs->children, child);
+    if (flags & BDRV_CHILD_GROWS) {
+        child->grows = true;
+    }
+}
+
+bool bdrv_open_child_options(BlockDriverState *bs, Options *child_opts,
+                             unsigned flags, BlockDriverState **child,
+                             GError **error)
+{
+    NodeParent parent = { .bs = bs, .backing = flags & BDRV_CHILD_BACKING };
+
+    *child = open_node(child_opts, &parent, error);
+    if (!*child) {
+        return false;
+    }
+    adopt_child(bs, *child, flags);
+    return true;
+}
+
+static bool find_child(Options *opts, const char *key, const char *name,
+                       BlockDriverState **child, GError **error)
+{
+    g_autofree char *shown = NULL;
+
+    *child = bdrv_find_node(name);
+    if (*child) {
+        bdrv_ref(*child);
+        return true;
+    }
+    shown = g_strescape(name, NULL);
+    g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                "%s: option '%s': Cannot find a node with "
+                "node-name='%.64s'", options_what(opts), key, shown);
+    return false;
+}
+
+bool bdrv_open_child(BlockDriverState *bs, Options *opts, const char *key,
+                     unsigned flags, BlockDriverState **child,
+                     GError **error)
 {
     g_autofree char *name = NULL;
-    Options *child;
+    Options *child_opts;
 
-    if (!options_has(opts, "file")) {
+    *child = NULL;
+    if (!options_has(opts, key)) {
+        if (flags & BDRV_CHILD_OPTIONAL) {
+            return true;
+        }
         g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
-                    "%s: driver '%s' needs the option 'file'",
-                    options_what(opts), bs->drv->name);
+                    "%s: driver '%s' needs the option '%s'",
+                    options_what(opts), bs->drv->name, key);
         return false;
     }
-    if (!options_take_child(opts, "file", &child, error)) {
+    if (!options_take_child(opts, key, &child_opts, error)) {
         return false;
     }
-    if (child) {
-        bs->file = open_node(child, bs, error);
-        return bs->file != NULL;
+    if (child_opts) {
+        return bdrv_open_child_options(bs, child_opts, flags, child, error);
     }
-    if (!options_take_str(opts, "file", &name, error)) {
+    if (!options_take_str(opts, key, &name, error) ||
+        !find_child(opts, key, name, child, error)) {
         return false;
     }
-    if (!bdrv_find_node(name)) {
-        g_autofree char *shown = g_strescape(name, NULL);
-
-        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
-                    "%s: option 'file': Cannot find a node with "
-                    "node-name='%.64s'", options_what(opts), shown);
-        return false;
-    }
-    bs->file = bdrv_ref(bdrv_find_node(name));
+    adopt_child(bs, *child, flags);
     return true;
 }
 
@@ -153,7 +194,10 @@ static bool adopt_read_only(BlockDriverState *bs, Options *opts,
 static bool open_driver(BlockDriverState *bs, Options *opts, bool must_write,
                         GError **error)
 {
-    if (!bs->drv->is_protocol && !open_file_child(bs, opts, error)) {
+    unsigned flags = bs->drv->grows_file ? BDRV_CHILD_GROWS : 0;
+
+    if (!bs->drv->is_protocol &&
+        !bdrv_open_child(bs, opts, "file", flags, &bs->file, error)) {
         return false;
     }
     if (!adopt_read_only(bs, opts, must_write, error) ||
@@ -172,8 +216,7 @@ static bool open_driver(BlockDriverState *bs, Options *opts, bool must_write,
 }
 
 static BlockDriverState *open_node(Options *options,
-                                   const BlockDriverState *parent,
-                                   GError **error)
+                                   const NodeParent *parent, GError **error)
 {
     g_autoptr(Options) opts = options;
     g_autofree char *node_name = NULL;

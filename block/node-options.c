@@ -98,17 +98,19 @@ static bool take_enums(Options *opts, BlockDriverState *bs, GError **error)
  * its file passes on what it is given. Access and caching are one decision
  * for both.
  */
-static void inherit(BlockDriverState *bs, const BlockDriverState *parent)
+static void inherit(BlockDriverState *bs, const NodeParent *parent)
 {
-    bs->read_only = parent->read_only;
-    bs->auto_read_only = parent->auto_read_only;
-    bs->cache_direct = parent->cache_direct;
-    bs->cache_no_flush = parent->cache_no_flush;
-    bs->force_share = parent->force_share;
-    bs->discard_unmap = true;
+    const BlockDriverState *above = parent->bs;
+
+    bs->read_only = above->read_only || parent->backing;
+    bs->auto_read_only = above->auto_read_only && !parent->backing;
+    bs->cache_direct = above->cache_direct;
+    bs->cache_no_flush = above->cache_no_flush;
+    bs->force_share = above->force_share;
+    bs->discard_unmap = !parent->backing;
 }
 
-bool node_options_take(Options *opts, const BlockDriverState *parent,
+bool node_options_take(Options *opts, const NodeParent *parent,
                        BlockDriverState *bs, GError **error)
 {
     if (parent) {

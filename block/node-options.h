@@ -12,11 +12,17 @@
 bool node_options_identify(Options *opts, char **node_name,
                            const BlockDriver **drv, GError **error);
 
+/* The node that another is an inline child of. */
+typedef struct NodeParent {
+    const BlockDriverState *bs;
+    bool backing; /* it shows the child's bytes where it has none */
+} NodeParent;
+
 /*
  * Takes the generic options into @bs. What is not given is inherited from
- * @parent, the node that @bs is an inline child of, or NULL. Context: main
+ * @parent, or NULL. Context: main
  */
-bool node_options_take(Options *opts, const BlockDriverState *parent,
+bool node_options_take(Options *opts, const NodeParent *parent,
                        BlockDriverState *bs, GError **error);
 
 #endif

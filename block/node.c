@@ -13,6 +13,7 @@
 
 #include "block/iov.h"
 #include "node-align.h"
+#include "node-home.h"
 #include "range-lock.h"
 
 /* Addresses have an alignment of their own; each element's length needs that
@@ -137,6 +138,10 @@ static void submit_discard(BlockDriverState *bs, BlockRequest *req)
 
 void bdrv_submit(BlockDriverState *bs, BlockRequest *req)
 {
+    if (G_UNLIKELY(bs->home && bs->home != req->ctx)) {
+        node_home_forward(bs, req);
+        return;
+    }
     switch (req->op) {
     case BLOCK_READ:
         if (G_LIKELY(node_request_fits(bs, req))) {
@@ -191,13 +196,25 @@ bool bdrv_set_block_size(BlockDriverState *bs, uint32_t block_size,
         }
         bs->range_lock = range_lock_new();
     }
-    return !bs->file || bdrv_set_block_size(bs->file, block_size, error);
+    for (unsigned i = 0; i < bs->children->len; i++) {
+        BlockDriverState *child = bs->children->pdata[i];
+
+        if (!child->read_only &&
+            !bdrv_set_block_size(child, block_size, error)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 void bdrv_attach_context(BlockDriverState *bs, AioContext *ctx)
 {
-    if (bs->file) {
-        bdrv_attach_context(bs->file, ctx);
+    if (bs->drv->one_home) {
+        node_home_attach(bs, ctx);
+        return;
+    }
+    for (unsigned i = 0; i < bs->children->len; i++) {
+        bdrv_attach_context(bs->children->pdata[i], ctx);
     }
     if (bs->drv->attach_context) {
         bs->drv->attach_context(bs, ctx);
@@ -207,11 +224,15 @@ void bdrv_attach_context(BlockDriverState *bs, AioContext *ctx)
 
 void bdrv_detach_context(BlockDriverState *bs, AioContext *ctx)
 {
+    if (bs->drv->one_home) {
+        node_home_detach(bs, ctx);
+        return;
+    }
     bs->attached--;
     if (bs->drv->detach_context) {
         bs->drv->detach_context(bs, ctx);
     }
-    if (bs->file) {
-        bdrv_detach_context(bs->file, ctx);
+    for (unsigned i = bs->children->len; i > 0; i--) {
+        bdrv_detach_context(bs->children->pdata[i - 1], ctx);
     }
 }

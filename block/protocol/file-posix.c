@@ -43,6 +43,7 @@ static void file_write_cb(EngineRequest *engine_req, int ret)
     BlockRequest *req = block_request_of_engine(engine_req);
     BlockDriverState *bs = req->protocol;
     FileState *s = bs->opaque;
+    int64_t end = engine_req->offset + (int64_t)engine_req->bytes;
 
     /*
      * A synchronous write through the page cache reports, and thereby
@@ -51,10 +52,12 @@ static void file_write_cb(EngineRequest *engine_req, int ret)
     if (ret == -EIO && (engine_req->flags & ENGINE_FUA) && !bs->cache_direct) {
         file_flag_set(&s->flush_failed);
     }
-    if (ret == 0 && engine_req->offset + (int64_t)engine_req->bytes >
-                        bs->total_bytes) {
-        file_worker_cut_tail(bs, req);
-        return;
+    if (ret == 0 && end > bs->total_bytes) {
+        if (!bs->grows) {
+            file_worker_cut_tail(bs, req);
+            return;
+        }
+        bs->total_bytes = end;
     }
     block_request_complete(req, ret);
 }

@@ -11,6 +11,7 @@
 
 typedef struct BlockDriver BlockDriver;
 typedef struct BlockDriverState BlockDriverState;
+typedef struct BlockImageOps BlockImageOps; /* block/image.h */
 
 /* What a node asks of requests, and how it would like them. Bytes. */
 typedef struct BlockLimits {
@@ -41,8 +42,12 @@ struct BlockDriverState {
     char *node_name;
     unsigned refcount;         /* main thread */
     void *opaque;              /* drv->instance_size bytes */
-    BlockDriverState *file;    /* the child, or NULL for a protocol node */
-    int64_t total_bytes;
+    GPtrArray *children;       /* a reference each; closed last to first */
+    BlockDriverState *file;    /* of these, the one with the image's bytes;
+                                  NULL for a protocol node */
+    BlockDriverState *backing; /* of these, what shows where the image has
+                                  nothing; or NULL */
+    int64_t total_bytes;       /* main; of a node that grows also its home */
     BlockLimits limits;
 
     /* generic options */
@@ -54,6 +59,15 @@ struct BlockDriverState {
     bool force_share;
     BlockDetectZeroes detect_zeroes;
 
+    char *filename;            /* as a person would name it, or NULL */
+    char *backing_file;        /* as the image names it, or NULL */
+    char *backing_format;      /* driver of it, or NULL */
+    bool grows;                /* writes past the end make it longer */
+    bool probed;               /* the driver was guessed from the contents */
+
+    AioContext *home;          /* of a driver with one_home, else NULL; only
+                                  changes while nothing is in flight */
+    EngineStats stats;         /* of requests without a device; home writes */
     unsigned attached;         /* contexts, each as often as it was attached;
                                   written in the home threads, one at a time:
                                   the main thread waits */
@@ -63,10 +77,16 @@ struct BlockDriverState {
 struct BlockDriver {
     const char *name;          /* "file", "raw", ... */
     bool is_protocol;
+    bool is_filter;            /* shows its file's bytes, unchanged */
+    bool grows_file;           /* writes past the end of its file */
+    bool one_home;             /* all requests come in one thread, whatever
+                                  the device does */
     size_t instance_size;
+    const BlockImageOps *image; /* what tools do with an image, or NULL */
 
     /*
-     * Takes its options from @opts and opens. Formats find bs->file open.
+     * Takes its options from @opts and opens. Formats find bs->file open,
+     * other children they open themselves: bdrv_open_child().
      * Sets total_bytes and limits; may set read_only if auto_read_only. On
      * failure nothing stays open. Context: main
      */
@@ -114,6 +134,25 @@ void bdrv_finish_limits(BlockDriverState *bs);
 /* Down the graph, children first. Context: home of @ctx */
 void bdrv_attach_context(BlockDriverState *bs, AioContext *ctx);
 void bdrv_detach_context(BlockDriverState *bs, AioContext *ctx);
+
+/* What a child is for; how it is opened when its options do not say. */
+#define BDRV_CHILD_OPTIONAL  0x1 /* no option, no child, no error */
+#define BDRV_CHILD_GROWS     0x2 /* the format writes past its end */
+#define BDRV_CHILD_BACKING   0x4 /* read-only, shared, never written */
+
+/*
+ * For drv->open: opens the child that option @key names or describes, makes
+ * it one of bs->children and sets *@child, which stays NULL without the
+ * option. Closed by whoever closes @bs, after drv->close. Context: main
+ */
+bool bdrv_open_child(BlockDriverState *bs, Options *opts, const char *key,
+                     unsigned flags, BlockDriverState **child,
+                     GError **error);
+
+/* The same for options that @bs made itself. Consumes @child_opts. */
+bool bdrv_open_child_options(BlockDriverState *bs, Options *child_opts,
+                             unsigned flags, BlockDriverState **child,
+                             GError **error);
 
 /* By name, or NULL. The table is in block/drivers.c. Context: any */
 const BlockDriver *bdrv_find_driver(const char *name);

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Drivers with state that all requests share, such as the tables of an image
+ * format, live in one thread and need no lock. This brings them the requests
+ * of devices whose queues run in several threads.
+ *
+ * How it works: the first context that is attached is home. A request that
+ * comes from another one travels as a child request of ours:
+ *
+ *     its thread   submit --> forward                    finish --> complete
+ *                                \ bottom half          / bottom half
+ *     home                        submit --> driver --> done
+ *
+ * The request stays where it is meanwhile; only its description is read.
+ */
+#include "node-home.h"
+
+typedef struct NodeHop {
+    BlockDriverState *bs;
+    BlockRequest *req;  /* of the other thread */
+    BlockRequest child; /* the same, at home */
+    int ret;
+} NodeHop;
+
+static void finish_bh(void *opaque)
+{
+    NodeHop *hop = opaque;
+    BlockRequest *req = hop->req;
+    int ret = hop->ret;
+
+    g_free(hop);
+    block_request_complete(req, ret);
+}
+
+static void child_cb(BlockRequest *child, void *opaque, int ret)
+{
+    NodeHop *hop = opaque;
+
+    hop->ret = ret;
+    aio_bh_once(hop->req->ctx, finish_bh, hop);
+}
+
+static void submit_bh(void *opaque)
+{
+    NodeHop *hop = opaque;
+
+    block_request_push(&hop->child, child_cb, hop);
+    bdrv_submit(hop->bs, &hop->child);
+}
+
+void node_home_forward(BlockDriverState *bs, BlockRequest *req)
+{
+    NodeHop *hop = g_new0(NodeHop, 1);
+    BlockRequest *child = &hop->child;
+
+    hop->bs = bs;
+    hop->req = req;
+    block_request_init(child);
+    child->op = req->op;
+    child->flags = req->flags;
+    child->offset = req->offset;
+    child->bytes = req->bytes;
+    child->iov = req->iov;
+    child->niov = req->niov;
+    child->ctx = bs->home;
+    child->start_ns = req->start_ns;
+    child->engine.stats = &bs->stats;
+    aio_bh_once(bs->home, submit_bh, hop);
+}
+
+void node_home_attach(BlockDriverState *bs, AioContext *ctx)
+{
+    if (bs->attached++ > 0) {
+        return;
+    }
+    bs->home = ctx;
+    for (unsigned i = 0; i < bs->children->len; i++) {
+        bdrv_attach_context(bs->children->pdata[i], ctx);
+    }
+    if (bs->drv->attach_context) {
+        bs->drv->attach_context(bs, ctx);
+    }
+}
+
+static void leave_home(void *opaque)
+{
+    BlockDriverState *bs = opaque;
+
+    if (bs->drv->detach_context) {
+        bs->drv->detach_context(bs, bs->home);
+    }
+    for (unsigned i = bs->children->len; i > 0; i--) {
+        bdrv_detach_context(bs->children->pdata[i - 1], bs->home);
+    }
+    bs->home = NULL;
+}
+
+void node_home_detach(BlockDriverState *bs, AioContext *ctx)
+{
+    if (--bs->attached == 0) {
+        aio_bh_run_sync(bs->home, leave_home, bs);
+    }
+}

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Makes a request of a call and waits for it in a coroutine.
+ *
+ * Called by format drivers and by the tools; hands the request to node.c or
+ * to block-backend.c. The request lives on the coroutine's stack: it is back
+ * before the call returns.
+ */
+#include "block/block-co.h"
+
+#include "block/driver.h"
+
+typedef struct CoRequest {
+    BlockRequest req;
+    Coroutine *co;
+    int ret;
+} CoRequest;
+
+static void co_request_cb(BlockRequest *req, void *opaque, int ret)
+{
+    CoRequest *call = opaque;
+
+    call->ret = ret;
+    coroutine_enter(call->co);
+}
+
+static void co_request_init(CoRequest *call, const BlockIo *io)
+{
+    BlockRequest *req = &call->req;
+
+    block_request_init(req);
+    req->op = io->op;
+    req->flags = io->flags;
+    req->offset = io->offset;
+    req->bytes = io->bytes;
+    req->iov = io->iov;
+    req->niov = io->niov;
+    call->co = coroutine_self();
+    block_request_push(req, co_request_cb, call);
+}
+
+int coroutine_fn bdrv_co_io(BlockDriverState *bs, const BlockIo *io)
+{
+    CoRequest call;
+
+    if (io->bytes == 0 && io->op != BLOCK_FLUSH) {
+        return 0;
+    }
+    co_request_init(&call, io);
+    call.req.ctx = aio_context_current();
+    call.req.channel = NULL;
+    call.req.start_ns = 0;
+    call.req.engine.stats = &bs->stats;
+    bdrv_submit(bs, &call.req);
+    coroutine_yield();
+    return call.ret;
+}
+
+int coroutine_fn blk_co_io(BlkChannel *channel, const BlockIo *io)
+{
+    CoRequest call;
+
+    co_request_init(&call, io);
+    blk_submit(channel, &call.req);
+    coroutine_yield();
+    return call.ret;
+}
+
+/* Either is told by which of the two is set. */
+typedef struct CoTarget {
+    BlockDriverState *bs;
+    BlkChannel *channel;
+} CoTarget;
+
+static int coroutine_fn co_io(CoTarget to, const BlockIo *io)
+{
+    return to.bs ? bdrv_co_io(to.bs, io) : blk_co_io(to.channel, io);
+}
+
+static int coroutine_fn co_transfer(CoTarget to, BlockIo io, const void *buf)
+{
+    struct iovec iov = { .iov_base = (void *)buf, .iov_len = io.bytes };
+
+    io.iov = &iov;
+    io.niov = 1;
+    return co_io(to, &io);
+}
+
+static int coroutine_fn co_range(CoTarget to, BlockOp op, int64_t offset,
+                                 int64_t bytes, unsigned flags)
+{
+    return co_io(to, &(BlockIo){ .op = op, .offset = offset, .bytes = bytes,
+                                 .flags = flags });
+}
+
+static BlockIo transfer(BlockOp op, int64_t offset, int64_t bytes,
+                        unsigned flags)
+{
+    return (BlockIo){ .op = op, .offset = offset, .bytes = bytes,
+                      .flags = flags };
+}
+
+int coroutine_fn bdrv_co_pread(BlockDriverState *bs, int64_t offset,
+                               int64_t bytes, void *buf)
+{
+    return co_transfer((CoTarget){ .bs = bs },
+                       transfer(BLOCK_READ, offset, bytes, 0), buf);
+}
+
+int coroutine_fn bdrv_co_pwrite(BlockDriverState *bs, int64_t offset,
+                                int64_t bytes, const void *buf,
+                                unsigned flags)
+{
+    return co_transfer((CoTarget){ .bs = bs },
+                       transfer(BLOCK_WRITE, offset, bytes, flags), buf);
+}
+
+int coroutine_fn bdrv_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset,
+                                       int64_t bytes, unsigned flags)
+{
+    return co_range((CoTarget){ .bs = bs }, BLOCK_WRITE_ZEROES, offset, bytes,
+                    flags);
+}
+
+int coroutine_fn bdrv_co_pdiscard(BlockDriverState *bs, int64_t offset,
+                                  int64_t bytes)
+{
+    return co_range((CoTarget){ .bs = bs }, BLOCK_DISCARD, offset, bytes, 0);
+}
+
+int coroutine_fn bdrv_co_flush(BlockDriverState *bs)
+{
+    return co_range((CoTarget){ .bs = bs }, BLOCK_FLUSH, 0, 0, 0);
+}
+
+int coroutine_fn blk_co_pread(BlkChannel *channel, int64_t offset,
+                              int64_t bytes, void *buf)
+{
+    return co_transfer((CoTarget){ .channel = channel },
+                       transfer(BLOCK_READ, offset, bytes, 0), buf);
+}
+
+int coroutine_fn blk_co_pwrite(BlkChannel *channel, int64_t offset,
+                               int64_t bytes, const void *buf,
+                               unsigned flags)
+{
+    return co_transfer((CoTarget){ .channel = channel },
+                       transfer(BLOCK_WRITE, offset, bytes, flags), buf);
+}
+
+int coroutine_fn blk_co_pwrite_zeroes(BlkChannel *channel, int64_t offset,
+                                      int64_t bytes, unsigned flags)
+{
+    return co_range((CoTarget){ .channel = channel }, BLOCK_WRITE_ZEROES,
+                    offset, bytes, flags);
+}
+
+int coroutine_fn blk_co_pdiscard(BlkChannel *channel, int64_t offset,
+                                 int64_t bytes)
+{
+    return co_range((CoTarget){ .channel = channel }, BLOCK_DISCARD, offset,
+                    bytes, 0);
+}
+
+int coroutine_fn blk_co_flush(BlkChannel *channel)
+{
+    return co_range((CoTarget){ .channel = channel }, BLOCK_FLUSH, 0, 0, 0);
+}

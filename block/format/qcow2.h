@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the files of the qcow2 driver share. Private to block/format.
+ *
+ * A node of this driver lives in one thread (one_home): no locks but s->lock,
+ * a coroutine mutex that is held while tables are looked up and changed with
+ * yields in between. Requests whose mapping is in memory and whose clusters
+ * are allocated never take it.
+ *
+ *     qcow2.c           driver table, open, close, where a request goes
+ *     qcow2-options.c   runtime options: cache sizes, overlap-check, ...
+ *     qcow2-header.c    header and its extensions, read and written
+ *     qcow2-cache.c     L2 slices and refcount blocks in memory
+ *     qcow2-map.c       guest offset to host extent
+ *     qcow2-read.c      reads that are not one extent
+ *     qcow2-compress.c  zlib and zstd, in workers
+ *     qcow2-status.c    block status
+ *     qcow2-info.c      what qemu-img info prints
+ *     qcow2-write.c     writes: bursts, copy on write, linking clusters
+ *     qcow2-alloc.c     host clusters: finding, growing the file ahead
+ *     qcow2-refcount.c  reference counts: look up, change, grow
+ *     qcow2-discard.c   discard and write-zeroes
+ *     qcow2-overlap.c   no write to data hits metadata; the corrupt bit
+ *     qcow2-create.c    new images       qcow2-measure.c
+ *     qcow2-check.c     consistency      qcow2-repair.c
+ *     qcow2-snapshot.c  qcow2-resize.c   qcow2-amend.c   qcow2-bitmap.c
+ */
+#ifndef BLOCK_FORMAT_QCOW2_H
+#define BLOCK_FORMAT_QCOW2_H
+
+#include "qcow2-cache.h"
+#include "qcow2-format.h"
+
+#include "block/block-co.h"
+#include "block/control.h"
+#include "block/driver.h"
+#include "block/image.h"
+
+/* --- what lies where --- */
+
+typedef enum Qcow2Kind {
+    QCOW2_UNALLOCATED, /* the backing file's, or zeroes */
+    QCOW2_NORMAL,
+    QCOW2_ZERO_PLAIN,  /* reads as zeroes, no host cluster */
+    QCOW2_ZERO_ALLOC,  /* reads as zeroes, has a host cluster */
+    QCOW2_COMPRESSED_DATA,
+} Qcow2Kind;
+
+/*
+ * A stretch of the guest's disk that is alike: of one kind and, where it has
+ * a host offset, contiguous there as well.
+ */
+typedef struct Qcow2Extent {
+    Qcow2Kind kind;
+    int64_t bytes;      /* from the offset asked for; > 0 */
+    int64_t host;       /* of the offset asked for; NORMAL and ZERO_ALLOC: in
+                           the data file; COMPRESSED: the L2 entry */
+    bool in_place;      /* every cluster of it has QCOW2_COPIED: a write may
+                           go where the data is */
+} Qcow2Extent;
+
+typedef struct Qcow2Snapshot {
+    uint64_t l1_offset;
+    uint32_t l1_entries;
+    char *id;
+    char *name;
+    uint64_t disk_bytes;
+    uint64_t vm_state_bytes;
+    uint32_t date_s, date_ns;
+    uint64_t vm_clock_ns;
+    uint64_t icount;
+    uint32_t extra_bytes;   /* as read, for what we do not know of */
+    void *unknown_extra;
+    unsigned unknown_extra_bytes;
+} Qcow2Snapshot;
+
+/* A header extension that we do not know and keep. */
+typedef struct Qcow2UnknownExt {
+    uint32_t magic;
+    GBytes *data;
+} Qcow2UnknownExt;
+
+/* What writes are checked against; one bit of s->overlap_check each. */
+typedef enum Qcow2Metadata {
+    QCOW2_OL_MAIN_HEADER     = 1 << 0,
+    QCOW2_OL_ACTIVE_L1       = 1 << 1,
+    QCOW2_OL_ACTIVE_L2       = 1 << 2,
+    QCOW2_OL_REFCOUNT_BLOCK  = 1 << 3,
+    QCOW2_OL_REFCOUNT_TABLE  = 1 << 4,
+    QCOW2_OL_SNAPSHOT_TABLE  = 1 << 5,
+    QCOW2_OL_INACTIVE_L1     = 1 << 6,
+    QCOW2_OL_INACTIVE_L2     = 1 << 7,
+    QCOW2_OL_BITMAP_DIRECTORY = 1 << 8,
+} Qcow2Metadata;
+
+#define QCOW2_OL_CONSTANT (QCOW2_OL_MAIN_HEADER | QCOW2_OL_ACTIVE_L1 |       \
+                           QCOW2_OL_REFCOUNT_TABLE | QCOW2_OL_SNAPSHOT_TABLE | \
+                           QCOW2_OL_BITMAP_DIRECTORY)
+#define QCOW2_OL_CACHED   (QCOW2_OL_CONSTANT | QCOW2_OL_ACTIVE_L2 |          \
+                           QCOW2_OL_REFCOUNT_BLOCK | QCOW2_OL_INACTIVE_L1)
+#define QCOW2_OL_ALL      (QCOW2_OL_CACHED | QCOW2_OL_INACTIVE_L2)
+
+/* Why clusters are given up: decides whether the file gets a discard. */
+typedef enum Qcow2DiscardType {
+    QCOW2_DISCARD_NEVER,
+    QCOW2_DISCARD_ALWAYS,
+    QCOW2_DISCARD_REQUEST,  /* pass-discard-request */
+    QCOW2_DISCARD_SNAPSHOT, /* pass-discard-snapshot */
+    QCOW2_DISCARD_OTHER,    /* pass-discard-other */
+    QCOW2_DISCARD__COUNT
+} Qcow2DiscardType;
+
+typedef struct Qcow2WriteState Qcow2WriteState; /* qcow2-write.c */
+
+typedef struct Qcow2State {
+    /* geometry; fixed while open but for amend and resize */
+    unsigned version;
+    unsigned cluster_bits;
+    int64_t cluster_size;
+    unsigned l2_entry_bytes;     /* 8, or 16 with subclusters */
+    unsigned l2_bits;            /* log2 of the entries of an L2 table */
+    unsigned l2_slice_entries;   /* of the part that is cached as one */
+    unsigned subclusters;        /* in a cluster: 1 or 32 */
+    unsigned subcluster_bits;
+    unsigned refcount_order;
+    unsigned refcount_bits;
+    uint64_t refcount_max;
+    unsigned refcount_block_bits; /* log2 of the entries of a block */
+    Qcow2Compression compression;
+    uint32_t header_length;
+
+    uint64_t incompatible, compatible, autoclear; /* as on disk now */
+
+    /* the active L1 table, in host byte order, as on disk */
+    uint64_t l1_offset;
+    unsigned l1_entries;
+    uint64_t *l1;
+
+    /* the refcount table, in host byte order, as on disk */
+    uint64_t reftable_offset;
+    unsigned reftable_clusters;
+    unsigned reftable_entries;
+    uint64_t *reftable;
+    unsigned reftable_last;      /* index of its last used entry */
+    uint64_t free_hint;          /* no free cluster index below it */
+
+    Qcow2Cache *l2_cache;        /* slices */
+    Qcow2Cache *refcount_cache;  /* blocks */
+    CoMutex lock;
+
+    BlockDriverState *data_file; /* external, or bs->file */
+    char *data_file_name;        /* as in the header, or NULL */
+
+    uint64_t snapshots_offset;
+    uint64_t snapshots_bytes;    /* of the table */
+    unsigned snapshot_count;
+    Qcow2Snapshot *snapshots;
+
+    /* bitmaps extension */
+    uint32_t bitmap_count;
+    uint64_t bitmap_directory_offset;
+    uint64_t bitmap_directory_bytes;
+
+    GSList *unknown_exts;        /* of Qcow2UnknownExt, in order */
+    void *unknown_header;        /* bytes of a longer header */
+    unsigned unknown_header_bytes;
+    uint64_t backing_name_offset;
+
+    /* options */
+    uint64_t l2_cache_bytes, refcount_cache_bytes;
+    unsigned cache_clean_s;      /* cache-clean-interval; 0: never */
+    unsigned overlap_check;      /* Qcow2Metadata */
+    bool use_lazy_refcounts;
+    bool pass_discard[QCOW2_DISCARD__COUNT];
+    bool discard_no_unref;
+
+    AioTimer clean_timer;
+    bool corrupt_signaled;       /* says so once */
+    Qcow2WriteState *write;      /* allocations under way; or NULL */
+} Qcow2State;
+
+static inline int64_t qcow2_offset_in_cluster(const Qcow2State *s,
+                                              int64_t offset)
+{
+    return offset & (s->cluster_size - 1);
+}
+
+static inline int64_t qcow2_cluster_start(const Qcow2State *s, int64_t offset)
+{
+    return offset & ~(s->cluster_size - 1);
+}
+
+/* Clusters that @bytes take. */
+static inline uint64_t qcow2_size_to_clusters(const Qcow2State *s,
+                                              uint64_t bytes)
+{
+    return (bytes >> s->cluster_bits) +
+           ((bytes & (s->cluster_size - 1)) != 0);
+}
+
+static inline bool qcow2_has_data_file(const Qcow2State *s)
+{
+    return s->incompatible & QCOW2_INCOMPAT_DATA_FILE;
+}
+
+static inline bool qcow2_data_file_is_raw(const Qcow2State *s)
+{
+    return s->autoclear & QCOW2_AUTOCLEAR_DATA_FILE_RAW;
+}
+
+static inline bool qcow2_has_subclusters(const Qcow2State *s)
+{
+    return s->incompatible & QCOW2_INCOMPAT_EXTL2;
+}
+
+/* --- qcow2.c --- */
+
+/* Reads everything anew, as after open; caches are empty. For what changes
+ * the image's tables under the driver: snapshot apply, repair, amend. */
+bool coroutine_fn qcow2_co_reload(BlockDriverState *bs, GError **error);
+
+/* Writes all dirty metadata and flushes. */
+int coroutine_fn qcow2_co_flush_metadata(BlockDriverState *bs);
+
+/* --- qcow2-options.c --- */
+
+bool qcow2_take_options(BlockDriverState *bs, Options *opts, GError **error);
+/* Cache sizes in tables, from the options and the image's size. */
+bool qcow2_caches_new(BlockDriverState *bs, GError **error);
+
+/* --- qcow2-header.c --- */
+
+/* Reads, checks and takes over the header and its extensions, the L1 and the
+ * refcount table; nothing that it says is believed unchecked. */
+bool coroutine_fn qcow2_co_read_header(BlockDriverState *bs, GError **error);
+bool coroutine_fn qcow2_co_read_tables(BlockDriverState *bs, GError **error);
+
+/* Writes header and extensions from @bs and its state, in one write of the
+ * first cluster. Not flushed. */
+int coroutine_fn qcow2_co_write_header(BlockDriverState *bs);
+
+/* Set or clear incompatible bits; stable when it returns. */
+int coroutine_fn qcow2_co_mark_dirty(BlockDriverState *bs);
+int coroutine_fn qcow2_co_mark_clean(BlockDriverState *bs);
+int coroutine_fn qcow2_co_mark_corrupt(BlockDriverState *bs);
+int coroutine_fn qcow2_co_mark_consistent(BlockDriverState *bs);
+
+/* Whether a table of @entries of @entry_bytes at @offset can be where the
+ * header says: aligned, within 56 bits, no larger than @max_bytes. */
+bool qcow2_validate_table(BlockDriverState *bs, uint64_t offset,
+                          uint64_t entries, unsigned entry_bytes,
+                          uint64_t max_bytes, const char *name,
+                          GError **error);
+
+/* --- qcow2-map.c --- */
+
+/*
+ * Looks [offset, offset + bytes) up in memory: 1 and *extent for as much from
+ * the start as is alike, 0 when the table is not in memory, or a negative
+ * errno (-EIO: the image is corrupt there, which coroutines report). Never
+ * yields.
+ */
+int qcow2_map_cached(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                     Qcow2Extent *extent);
+
+/* The same, reading tables as needed; s->lock is held. 0 or an errno. */
+int coroutine_fn qcow2_co_map(BlockDriverState *bs, int64_t offset,
+                              int64_t bytes, Qcow2Extent *extent);
+
+/* Pins the L2 slice that maps @offset, which must exist; *index is the
+ * entry's. s->lock is held. */
+int coroutine_fn qcow2_co_get_l2_slice(BlockDriverState *bs, int64_t offset,
+                                       void **slice, unsigned *index);
+
+uint64_t qcow2_l2_entry(const Qcow2State *s, const void *slice,
+                        unsigned index);
+uint64_t qcow2_l2_bitmap(const Qcow2State *s, const void *slice,
+                         unsigned index); /* 0 without subclusters */
+void qcow2_set_l2_entry(const Qcow2State *s, void *slice, unsigned index,
+                        uint64_t entry);
+void qcow2_set_l2_bitmap(const Qcow2State *s, void *slice, unsigned index,
+                         uint64_t bitmap);
+
+/* Host offset and bytes (whole sectors) of a compressed cluster. */
+void qcow2_parse_compressed(const Qcow2State *s, uint64_t entry,
+                            uint64_t *host, unsigned *bytes);
+
+/* --- qcow2-read.c --- */
+
+/* Takes a read that is not one extent in memory. Completes from the loop. */
+void qcow2_read_submit(BlockDriverState *bs, BlockRequest *req);
+
+/* Reads as the guest would; also for copy on write. Not under s->lock. */
+int coroutine_fn qcow2_co_pread(BlockDriverState *bs, int64_t offset,
+                                int64_t bytes, const struct iovec *iov,
+                                unsigned niov);
+
+/* --- qcow2-compress.c --- */
+
+/* The whole cluster that @entry describes, into @buf of cluster_size; in a
+ * worker. 0 or a negative errno. */
+int coroutine_fn qcow2_co_decompress(BlockDriverState *bs, uint64_t entry,
+                                     void *buf);
+/* Returns the compressed size, less than cluster_size, or -ENOMEM when that
+ * cannot be had, or another errno; in a worker. */
+ssize_t coroutine_fn qcow2_co_compress(BlockDriverState *bs, const void *data,
+                                       void *buf);
+
+/* --- qcow2-write.c --- */
+
+Qcow2WriteState *qcow2_write_state_new(BlockDriverState *bs);
+void qcow2_write_state_free(Qcow2WriteState *write);
+
+/* Takes a write, whatever it needs. Completes from the loop. */
+void qcow2_write_submit(BlockDriverState *bs, BlockRequest *req);
+
+int coroutine_fn qcow2_co_pwrite_compressed(BlockDriverState *bs,
+                                            int64_t offset, int64_t bytes,
+                                            const void *buf);
+
+/* Allocates [offset, offset + bytes) without writing data there: metadata
+ * preallocation. Not under s->lock. */
+int coroutine_fn qcow2_co_preallocate(BlockDriverState *bs, int64_t offset,
+                                      int64_t bytes, GError **error);
+
+/* --- qcow2-alloc.c: all under s->lock --- */
+
+/* Contiguous free clusters, refcount 1 from now on: their offset in the file,
+ * or a negative errno. */
+int64_t coroutine_fn qcow2_co_alloc_clusters(BlockDriverState *bs,
+                                             uint64_t bytes);
+/* The same at @host, as many as are free there: *clusters of them, maybe 0. */
+int coroutine_fn qcow2_co_alloc_clusters_at(BlockDriverState *bs,
+                                            int64_t host, uint64_t *clusters);
+/* Room for a compressed cluster of @bytes, sharing host clusters. */
+int64_t coroutine_fn qcow2_co_alloc_bytes(BlockDriverState *bs,
+                                          unsigned bytes);
+void coroutine_fn qcow2_co_free_clusters(BlockDriverState *bs, int64_t host,
+                                         uint64_t bytes,
+                                         Qcow2DiscardType type);
+/* Whatever an L2 entry holds on to. */
+void coroutine_fn qcow2_co_free_entry(BlockDriverState *bs, uint64_t entry,
+                                      Qcow2DiscardType type);
+
+/* The L1 entry's table, made or copied if it is shared, so that it may be
+ * changed; grows L1 when needed. */
+int coroutine_fn qcow2_co_grow_l1(BlockDriverState *bs, uint64_t entries,
+                                  bool exact);
+
+/* --- qcow2-refcount.c: all under s->lock --- */
+
+int coroutine_fn qcow2_co_get_refcount(BlockDriverState *bs,
+                                       uint64_t cluster_index,
+                                       uint64_t *refcount);
+/* Adds @addend (or takes, when @decrease) for each cluster that the range
+ * touches; all or nothing. */
+int coroutine_fn qcow2_co_update_refcount(BlockDriverState *bs, int64_t host,
+                                          uint64_t bytes, uint64_t addend,
+                                          bool decrease,
+                                          Qcow2DiscardType type);
+/*
+ * For every cluster of the L1 table at @l1_offset, of a snapshot or the
+ * active one: adds @addend (1, 0, -1) and sets QCOW2_COPIED to the truth.
+ */
+int coroutine_fn qcow2_co_update_snapshot_refcount(BlockDriverState *bs,
+                                                   uint64_t l1_offset,
+                                                   unsigned l1_entries,
+                                                   int addend);
+
+uint64_t qcow2_refcount_at(const Qcow2State *s, const void *block,
+                           uint64_t index);
+/* False when @value does not fit. */
+bool qcow2_set_refcount_at(const Qcow2State *s, void *block, uint64_t index,
+                           uint64_t value);
+
+/* --- qcow2-discard.c --- */
+
+void qcow2_discard_submit(BlockDriverState *bs, BlockRequest *req);
+void qcow2_write_zeroes_submit(BlockDriverState *bs, BlockRequest *req);
+/* Whole clusters, or up to the end of the image; not under s->lock. @full
+ * drops zero clusters as well. */
+int coroutine_fn qcow2_co_discard(BlockDriverState *bs, int64_t offset,
+                                  int64_t bytes, Qcow2DiscardType type,
+                                  bool full);
+
+/* --- qcow2-overlap.c --- */
+
+/*
+ * Before a write of metadata or data to the image file: 0, or -EIO when it
+ * would hit metadata of another kind than @ign; then the image is marked
+ * corrupt. The first two never yield.
+ */
+unsigned qcow2_overlaps(BlockDriverState *bs, unsigned ign, int64_t offset,
+                        int64_t bytes);
+int coroutine_fn qcow2_co_check_overlap(BlockDriverState *bs, unsigned ign,
+                                        int64_t offset, int64_t bytes);
+
+/*
+ * "qcow2: Marking image as corrupt: ...; further corruption events will be
+ * suppressed", once; @fatal: nothing is read or written any more.
+ */
+void coroutine_fn qcow2_co_signal_corruption(BlockDriverState *bs, bool fatal,
+                                             int64_t offset, const char *fmt,
+                                             ...) G_GNUC_PRINTF(4, 5);
+
+/* --- operations on whole images --- */
+
+bool qcow2_create(const char *filename, Options *opts, GError **error);
+extern const BlockOptionHelp qcow2_create_options[];
+bool qcow2_measure(Options *opts, BlockDriverState *from,
+                   BlockMeasure *measure, GError **error);
+bool qcow2_amend(BlockDriverState *bs, Options *opts, bool force,
+                 GError **error);
+bool qcow2_info(BlockDriverState *bs, BlockImageInfo *info, GError **error);
+int coroutine_fn qcow2_co_block_status(BlockDriverState *bs, int64_t offset,
+                                       int64_t bytes, BlockStatus *status);
+bool coroutine_fn qcow2_co_truncate(BlockDriverState *bs,
+                                    const BlockTruncate *to, GError **error);
+bool coroutine_fn qcow2_co_check(BlockDriverState *bs, BlockCheck *check,
+                                 GError **error);
+bool coroutine_fn qcow2_co_change_backing(BlockDriverState *bs,
+                                          const char *file,
+                                          const char *format, GError **error);
+int coroutine_fn qcow2_co_make_empty(BlockDriverState *bs);
+
+bool coroutine_fn qcow2_co_read_snapshots(BlockDriverState *bs,
+                                          GError **error);
+void qcow2_free_snapshots(BlockDriverState *bs);
+bool coroutine_fn qcow2_co_snapshot_create(BlockDriverState *bs,
+                                           BlockSnapshot *snapshot,
+                                           GError **error);
+bool coroutine_fn qcow2_co_snapshot_apply(BlockDriverState *bs,
+                                          const char *name, GError **error);
+bool coroutine_fn qcow2_co_snapshot_delete(BlockDriverState *bs,
+                                           const char *name, GError **error);
+bool coroutine_fn qcow2_co_snapshot_load(BlockDriverState *bs,
+                                         const char *name, GError **error);
+GPtrArray *qcow2_snapshot_list(BlockDriverState *bs);
+
+/* Bitmaps with autoload are marked in use before the first write, so that
+ * nobody trusts them afterwards; those that we track are stored at close. */
+bool coroutine_fn qcow2_co_bitmaps_before_write(BlockDriverState *bs,
+                                                GError **error);
+/* Takes "bitmaps", "bitmap-directory" into account in a check: adds the
+ * clusters that they use through @use. */
+typedef void Qcow2UseFn(void *opaque, uint64_t host, uint64_t bytes);
+int coroutine_fn qcow2_co_bitmaps_clusters(BlockDriverState *bs,
+                                           Qcow2UseFn *use, void *opaque);
+GPtrArray *qcow2_bitmap_list(BlockDriverState *bs);
+bool coroutine_fn qcow2_co_bitmap_add(BlockDriverState *bs, const char *name,
+                                      uint32_t granularity, GError **error);
+bool coroutine_fn qcow2_co_bitmap_remove(BlockDriverState *bs,
+                                         const char *name, GError **error);
+bool coroutine_fn qcow2_co_bitmap_clear(BlockDriverState *bs,
+                                        const char *name, GError **error);
+bool coroutine_fn qcow2_co_bitmap_enable(BlockDriverState *bs,
+                                         const char *name, bool on,
+                                         GError **error);
+bool coroutine_fn qcow2_co_bitmap_merge(BlockDriverState *bs,
+                                        const char *name,
+                                        BlockDriverState *from_bs,
+                                        const char *from, GError **error);
+
+#endif

@@ -2,7 +2,7 @@
 /*
  * Reads the JSON form of options, with bounds that the parser lacks.
  *
- * Called by options_parse() only. The parser recurses, so nesting is measured
+ * Called by options.c and options-tree.c. The parser recurses, so nesting is measured
  * in the text first.
  */
 #include "options-private.h"
@@ -40,34 +40,53 @@ static unsigned json_depth(const char *text)
     return max;
 }
 
-static bool json_check_node(JsonNode *node, const char *what, unsigned *keys,
-                            GError **error);
+typedef struct JsonCheck {
+    const char *what;
+    unsigned flags; /* OPTIONS_JSON_ */
+    unsigned keys;
+    unsigned dots;
+} JsonCheck;
 
-static bool json_check_object(JsonObject *object, const char *what,
-                              unsigned *keys, GError **error)
+static bool json_check_node(JsonNode *node, JsonCheck *check, GError **error);
+
+/* Each dot makes one level more. */
+static bool json_check_name(const char *name, JsonCheck *check,
+                            GError **error)
+{
+    bool dots = check->flags & OPTIONS_JSON_DOTS;
+    g_autofree char *shown = options_printable(name);
+
+    if (*name == '\0' || strlen(name) > OPTIONS_MAX_NAME ||
+        (strchr(name, '.') && !dots)) {
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED,
+                    "%s: '%s' is not a valid option name in JSON%s",
+                    check->what, shown,
+                    strchr(name, '.') ? "; nest objects instead of dots" : "");
+        return false;
+    }
+    if (++check->keys > OPTIONS_MAX_KEYS) {
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED,
+                    "%s: more than %d options", check->what,
+                    OPTIONS_MAX_KEYS);
+        return false;
+    }
+    for (; *name; name++) {
+        check->dots += *name == '.';
+    }
+    if (check->dots > OPTIONS_MAX_KEYS) {
+        return json_error(check->what, error, "too many dots in names");
+    }
+    return true;
+}
+
+static bool json_check_object(JsonObject *object, JsonCheck *check,
+                              GError **error)
 {
     g_autoptr(GList) names = json_object_get_members(object);
 
     for (GList *l = names; l; l = l->next) {
-        const char *name = l->data;
-
-        if (*name == '\0' || strchr(name, '.') ||
-            strlen(name) > OPTIONS_MAX_NAME) {
-            g_autofree char *shown = options_printable(name);
-
-            g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED,
-                        "%s: '%s' is not a valid option name in JSON%s", what,
-                        shown,
-                        strchr(name, '.') ? "; nest objects instead of dots"
-                                          : "");
-            return false;
-        }
-        if (++*keys > OPTIONS_MAX_KEYS) {
-            g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED,
-                        "%s: more than %d options", what, OPTIONS_MAX_KEYS);
-            return false;
-        }
-        if (!json_check_node(json_object_get_member(object, name), what, keys,
+        if (!json_check_name(l->data, check, error) ||
+            !json_check_node(json_object_get_member(object, l->data), check,
                              error)) {
             return false;
         }
@@ -76,24 +95,22 @@ static bool json_check_object(JsonObject *object, const char *what,
 }
 
 /* Depth was bounded by json_depth(). */
-static bool json_check_node(JsonNode *node, const char *what, unsigned *keys,
-                            GError **error)
+static bool json_check_node(JsonNode *node, JsonCheck *check, GError **error)
 {
     JsonArray *array;
 
     if (JSON_NODE_HOLDS_OBJECT(node)) {
-        return json_check_object(json_node_get_object(node), what, keys,
-                                 error);
+        return json_check_object(json_node_get_object(node), check, error);
     }
     if (!JSON_NODE_HOLDS_ARRAY(node)) {
         return true;
     }
     array = json_node_get_array(node);
     for (unsigned i = 0; i < json_array_get_length(array); i++) {
-        if (++*keys > OPTIONS_MAX_KEYS) {
-            return json_error(what, error, "a list is too long");
+        if (++check->keys > OPTIONS_MAX_KEYS) {
+            return json_error(check->what, error, "a list is too long");
         }
-        if (!json_check_node(json_array_get_element(array, i), what, keys,
+        if (!json_check_node(json_array_get_element(array, i), check,
                              error)) {
             return false;
         }
@@ -102,12 +119,12 @@ static bool json_check_node(JsonNode *node, const char *what, unsigned *keys,
 }
 
 JsonObject *options_read_json(const char *text, const char *what,
-                              GError **error)
+                              unsigned flags, GError **error)
 {
+    JsonCheck check = { .what = what, .flags = flags };
     g_autoptr(JsonParser) parser = json_parser_new();
     g_autoptr(GError) cause = NULL;
     g_autofree char *line = NULL, *invalid = NULL;
-    unsigned keys = 0;
     JsonNode *root;
 
     if (!g_utf8_validate(text, -1, NULL)) {
@@ -130,7 +147,7 @@ JsonObject *options_read_json(const char *text, const char *what,
         json_error(what, error, "the JSON text is not one object");
         return NULL;
     }
-    if (!json_check_object(json_node_get_object(root), what, &keys, error)) {
+    if (!json_check_object(json_node_get_object(root), &check, error)) {
         return NULL;
     }
     return json_node_dup_object(root);

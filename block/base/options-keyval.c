@@ -177,8 +177,8 @@ static bool keyval_pair(KeyvalReader *reader, JsonObject *root,
 }
 
 /* Turns the object at @node into a list when its keys are all numbers. */
-static bool keyval_listify(KeyvalReader *reader, JsonObject *parent,
-                           const char *name, GError **error)
+static bool listify(JsonObject *parent, const char *name, const char *what,
+                    GError **error)
 {
     JsonObject *object = json_object_get_object_member(parent, name);
     g_autoptr(GList) keys = json_object_get_members(object);
@@ -196,9 +196,10 @@ static bool keyval_listify(KeyvalReader *reader, JsonObject *parent,
 
         g_snprintf(index, sizeof(index), "%u", i);
         if (indices < n || !json_object_has_member(object, index)) {
-            keyval_error(reader, error,
-                         "the list '%s' needs the elements '%s.0' to '%s.%u' "
-                         "and nothing else", name, name, name, n - 1);
+            g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED,
+                        "%s: the list '%s' needs the elements '%s.0' to "
+                        "'%s.%u' and nothing else", what, name, name, name,
+                        n - 1);
             return false;
         }
         json_array_add_element(array, json_object_dup_member(object, index));
@@ -207,20 +208,19 @@ static bool keyval_listify(KeyvalReader *reader, JsonObject *parent,
     return true;
 }
 
-/* Depth is bounded by keyval_check_path(). */
-static bool keyval_make_lists(KeyvalReader *reader, JsonObject *object,
-                              GError **error)
+/* Depth is bounded by keyval_check_path() and json_check_name(). */
+bool options_make_lists(JsonObject *root, const char *what, GError **error)
 {
-    g_autoptr(GList) keys = json_object_get_members(object);
+    g_autoptr(GList) keys = json_object_get_members(root);
 
     for (GList *l = keys; l; l = l->next) {
-        JsonNode *node = json_object_get_member(object, l->data);
+        JsonNode *node = json_object_get_member(root, l->data);
 
         if (!JSON_NODE_HOLDS_OBJECT(node)) {
             continue;
         }
-        if (!keyval_make_lists(reader, json_node_get_object(node), error) ||
-            !keyval_listify(reader, object, l->data, error)) {
+        if (!options_make_lists(json_node_get_object(node), what, error) ||
+            !listify(root, l->data, what, error)) {
             return false;
         }
     }
@@ -238,5 +238,5 @@ bool options_read_keyval(JsonObject *root, const char *text, const char *what,
         }
         implied_key = NULL;
     }
-    return keyval_make_lists(&reader, root, error);
+    return options_make_lists(root, what, error);
 }

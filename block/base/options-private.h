@@ -25,8 +25,18 @@ struct Options {
  */
 bool options_read_keyval(JsonObject *root, const char *text, const char *what,
                          const char *implied_key, GError **error);
+
+#define OPTIONS_JSON_DOTS 0x1 /* names may have dots */
+
 JsonObject *options_read_json(const char *text, const char *what,
-                              GError **error);
+                              unsigned flags, GError **error);
+
+/* Makes lists of the objects below @root whose keys are 0, 1, 2 ... */
+bool options_make_lists(JsonObject *root, const char *what, GError **error);
+
+/* Takes @root. */
+Options *options_new_from(JsonObject *root, const char *what,
+                          const char *prefix);
 
 /*
  * Removes @key from the tree and returns its value, or NULL. Objects that

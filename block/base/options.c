@@ -9,8 +9,8 @@
 
 #include <string.h>
 
-static Options *options_new(JsonObject *root, const char *what,
-                            const char *prefix)
+Options *options_new_from(JsonObject *root, const char *what,
+                          const char *prefix)
 {
     Options *opts = g_new0(Options, 1);
 
@@ -31,15 +31,15 @@ Options *options_parse(const char *text, const char *what,
         return NULL;
     }
     if (*text == '{') {
-        root = options_read_json(text, what, error);
-        return root ? options_new(root, what, "") : NULL;
+        root = options_read_json(text, what, 0, error);
+        return root ? options_new_from(root, what, "") : NULL;
     }
     root = json_object_new();
     if (!options_read_keyval(root, text, what, implied_key, error)) {
         json_object_unref(root);
         return NULL;
     }
-    return options_new(root, what, "");
+    return options_new_from(root, what, "");
 }
 
 void options_free(Options *opts)
@@ -159,40 +159,20 @@ bool options_take_child(Options *opts, const char *key, Options **child,
         return false;
     }
     node = options_steal(opts, key);
-    *child = options_new(json_node_dup_object(node), opts->what, prefix);
+    *child = options_new_from(json_node_dup_object(node), opts->what, prefix);
     json_node_unref(node);
     return true;
 }
 
-/* Appends the dotted name of the first key left in @object. */
-static void name_first(JsonObject *object, GString *name)
-{
-    g_autoptr(GList) keys = json_object_get_members(object);
-    JsonNode *node;
-
-    g_string_append(name, keys->data);
-    node = json_object_get_member(object, keys->data);
-    if (JSON_NODE_HOLDS_OBJECT(node) &&
-        json_object_get_size(json_node_get_object(node)) > 0) {
-        g_string_append_c(name, '.');
-        name_first(json_node_get_object(node), name);
-    }
-}
-
 bool options_finish(Options *opts, GError **error)
 {
-    g_autofree char *shown = NULL;
-    GString *name;
+    g_autofree char *key = options_first_key(opts);
 
-    if (json_object_get_size(opts->root) == 0) {
+    if (!key) {
         return true;
     }
-    name = g_string_new(opts->prefix);
-    name_first(opts->root, name);
-    shown = options_printable(name->str);
-    g_string_free(name, TRUE);
     g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_UNKNOWN_OPTION,
-                "%s: unknown option '%s'", opts->what, shown);
+                "%s: unknown option '%s%s'", opts->what, opts->prefix, key);
     return false;
 }
 

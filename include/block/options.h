@@ -25,6 +25,13 @@ typedef struct Options Options;
  */
 Options *options_parse(const char *text, const char *what,
                        const char *implied_key, GError **error);
+/*
+ * Parses JSON in which "a.b" means b in a, as QEMU takes it after "json:".
+ * Bounded like options_parse().
+ */
+Options *options_parse_dotted(const char *text, const char *what,
+                              GError **error);
+Options *options_new(const char *what); /* empty */
 void options_free(Options *opts);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Options, options_free)
 
@@ -33,6 +40,16 @@ void options_set_what(Options *opts, const char *what);
 const char *options_what(const Options *opts);
 
 bool options_has(const Options *opts, const char *key);
+
+/* The string there, borrowed; NULL when there is none or something else. */
+const char *options_peek_str(const Options *opts, const char *key);
+
+/* The dotted name of a key that nobody took, made printable; NULL: none is
+ * left. Caller frees. */
+char *options_first_key(const Options *opts);
+
+/* A copy of all that is left. Caller unrefs. */
+JsonObject *options_copy(const Options *opts);
 
 /*
  * Takers: "cache.direct" style keys. An absent key leaves *@value as it is
@@ -60,12 +77,19 @@ bool options_take_strv(Options *opts, const char *key, char ***list,
 bool options_take_child(Options *opts, const char *key, Options **child,
                         GError **error);
 
+/* Takes @key if it is JSON's null. Returns whether it was. */
+bool options_take_null(Options *opts, const char *key);
+
 /* Like options_take_str(), and absence is an error. */
 bool options_need_str(Options *opts, const char *key, char **value,
                       GError **error);
 
 /* Fails when a key was not taken: "blockdev 'f0': unknown option 'fo.o'". */
 bool options_finish(Options *opts, GError **error);
+
+/* Adds copies of the keys of @from that @opts does not have, nested ones
+ * too. */
+void options_join(Options *opts, const Options *from);
 
 /* Adds a key, replacing one that is there: for shorthands. */
 void options_set_str(Options *opts, const char *key, const char *value);

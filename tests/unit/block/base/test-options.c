@@ -427,6 +427,89 @@ static void test_set(void)
     expect_end(opts);
 }
 
+static Options *parse_dotted(const char *text, const char *message)
+{
+    g_autoptr(GError) error = NULL;
+    Options *opts = options_parse_dotted(text, "image", &error);
+
+    g_assert_cmpstr(error ? error->message : NULL, ==, message);
+    return opts;
+}
+
+static void test_dotted(void)
+{
+    Options *opts = parse_dotted(
+        "{\"a.b.c\":\"1\",\"a\":{\"b.d\":\"2\",\"e\":\"3\"},"
+        "\"l.1\":\"y\",\"l.0\":\"x\"}", NULL);
+    g_auto(GStrv) list = NULL;
+
+    expect_str(opts, "a.b.c", "1");
+    expect_str(opts, "a.b.d", "2");
+    expect_str(opts, "a.e", "3");
+    g_assert_true(options_take_strv(opts, "l", &list, NULL));
+    g_assert_cmpuint(g_strv_length(list), ==, 2);
+    g_assert_cmpstr(list[0], ==, "x");
+    expect_end(opts);
+}
+
+static void test_bad_dotted(void)
+{
+    static const char two[] =
+        "image: an option has both a value and parts, or two values";
+    g_autofree char *dots = g_strnfill(200, '.');
+    g_autofree char *many = NULL;
+
+    parse_dotted("{\"a\":1,\"a.b\":2}", two);
+    parse_dotted("{\"a.b\":2,\"a\":1}", two);
+    parse_dotted("{\"a.b\":2,\"a\":{\"b\":1}}", two);
+    parse_dotted("{\"a.0\":2,\"a.2\":1}",
+                 "image: the list 'a' needs the elements 'a.0' to 'a.1' and "
+                 "nothing else");
+    many = g_strdup_printf("{\"a%.100s\":{\"%.100s\":1}}", dots, dots);
+    options_free(parse_dotted(many, NULL));
+    parse_dotted("[]", "image: the JSON text is not one object");
+}
+
+static void test_join(void)
+{
+    g_autoptr(Options) from = parse("{\"a\":\"1\",\"n\":{\"x\":\"1\","
+                                    "\"y\":{\"z\":\"1\"}},\"m\":{}}");
+    Options *opts = options_new("opts");
+
+    options_set_str(opts, "a", "2");
+    options_set_str(opts, "n.x", "2");
+    options_set_str(opts, "m", "2");
+    options_join(opts, from);
+    expect_str(opts, "a", "2");
+    expect_str(opts, "m", "2");
+    expect_str(opts, "n.x", "2");
+    g_assert_cmpstr(options_peek_str(opts, "n.y.z"), ==, "1");
+    expect_str(opts, "n.y.z", "1");
+    expect_end(opts);
+    expect_str(from, "n.y.z", "1"); /* has lost nothing */
+}
+
+static void test_left(void)
+{
+    g_autoptr(Options) opts = parse("{\"b\":null,\"a\":{\"c\":1}}");
+    g_autoptr(JsonObject) copy = options_copy(opts);
+    g_autofree char *key = NULL;
+    uint64_t one = 0;
+
+    g_assert_false(options_take_null(opts, "a"));
+    g_assert_true(options_take_null(opts, "b"));
+    g_assert_false(options_take_null(opts, "b"));
+    g_assert_null(options_peek_str(opts, "a"));
+    g_assert_null(options_peek_str(opts, "a.c"));
+    key = options_first_key(opts);
+    g_assert_cmpstr(key, ==, "a.c");
+    g_assert_true(options_take_uint(opts, "a.c", 1, &one, NULL));
+    g_assert_null(options_first_key(opts));
+    g_assert_cmpuint(json_object_get_size(copy), ==, 2);
+    g_assert_cmpint(json_object_get_int_member(
+                        json_object_get_object_member(copy, "a"), "c"), ==, 1);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -444,5 +527,9 @@ int main(int argc, char **argv)
     g_test_add_func("/options/empty-object", test_empty_object);
     g_test_add_func("/options/need", test_need);
     g_test_add_func("/options/set", test_set);
+    g_test_add_func("/options/dotted", test_dotted);
+    g_test_add_func("/options/bad-dotted", test_bad_dotted);
+    g_test_add_func("/options/join", test_join);
+    g_test_add_func("/options/left", test_left);
     return g_test_run();
 }

@@ -76,6 +76,7 @@ RamDisk *ram_disk_new(int64_t bytes)
         .drv = &ram_driver,
         .node_name = (char *)"ram0",
         .refcount = 1,
+        .children = g_ptr_array_new(),
         .total_bytes = bytes,
         .limits = {
             .request_alignment = 1, .memory_alignment = 1,
@@ -97,6 +98,7 @@ void ram_disk_free(RamDisk *disk)
 {
     g_assert_cmpuint(disk->bs.refcount, ==, 1);
     g_assert_cmpuint(disk->held->len, ==, 0);
+    g_ptr_array_unref(disk->bs.children);
     g_array_unref(disk->log);
     g_ptr_array_unref(disk->held);
     g_free(disk->data);

@@ -37,6 +37,10 @@ static void write_line(LogLevel level, const char *line)
         sink(level, line, sink_opaque);
         return;
     }
+    if (level == LOG_LEVEL_PLAIN) {
+        fprintf(stderr, "%s\n", line);
+        return;
+    }
     fprintf(stderr, "%s: %s%s\n", program ? program : "vblk",
             level_names[level], line);
 }
@@ -104,6 +108,15 @@ void log_info(const char *fmt, ...)
 
     va_start(ap, fmt);
     log_line(LOG_LEVEL_INFO, NULL, fmt, ap);
+    va_end(ap);
+}
+
+void log_plain(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    log_line(LOG_LEVEL_PLAIN, NULL, fmt, ap);
     va_end(ap);
 }
 

@@ -9,7 +9,8 @@
 
 #include <glib.h>
 
-typedef enum LogLevel { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO } LogLevel;
+typedef enum LogLevel { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO,
+               LOG_LEVEL_PLAIN } LogLevel;
 
 typedef void LogSink(LogLevel level, const char *line, void *opaque);
 
@@ -20,6 +21,8 @@ void log_set_sink(LogSink *sink, void *opaque);
 void log_error(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 void log_warn(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 void log_info(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
+/* A warning whose line stands as it is, without the program's name. */
+void log_plain(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 
 /*
  * For what a guest or front end can cause as often as it likes: a limit for

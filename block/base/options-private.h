@@ -44,6 +44,10 @@ Options *options_new_from(JsonObject *root, const char *what,
  */
 JsonNode *options_steal(Options *opts, const char *key);
 
+/* The object that the last part of @path belongs into, made where it is
+ * missing. */
+JsonObject *options_object_of(Options *opts, char **path);
+
 /* Borrowed, or NULL. */
 JsonNode *options_peek(const Options *opts, const char *key);
 

@@ -62,6 +62,15 @@ JsonObject *options_copy(const Options *opts)
     return copy_object(opts->root);
 }
 
+void options_set_child(Options *opts, const char *key, const Options *child)
+{
+    g_auto(GStrv) path = g_strsplit(key, ".", -1);
+
+    json_object_set_object_member(options_object_of(opts, path),
+                                  path[g_strv_length(path) - 1],
+                                  options_copy(child));
+}
+
 const char *options_peek_str(const Options *opts, const char *key)
 {
     JsonNode *node = options_peek(opts, key);

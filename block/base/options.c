@@ -176,13 +176,11 @@ bool options_finish(Options *opts, GError **error)
     return false;
 }
 
-void options_set_str(Options *opts, const char *key, const char *value)
+JsonObject *options_object_of(Options *opts, char **path)
 {
-    g_auto(GStrv) path = g_strsplit(key, ".", -1);
     JsonObject *object = opts->root;
-    unsigned i;
 
-    for (i = 0; path[i + 1]; i++) {
+    for (unsigned i = 0; path[i + 1]; i++) {
         JsonNode *node = json_object_get_member(object, path[i]);
 
         if (!node || !JSON_NODE_HOLDS_OBJECT(node)) {
@@ -191,5 +189,13 @@ void options_set_str(Options *opts, const char *key, const char *value)
         }
         object = json_node_get_object(node);
     }
-    json_object_set_string_member(object, path[i], value);
+    return object;
+}
+
+void options_set_str(Options *opts, const char *key, const char *value)
+{
+    g_auto(GStrv) path = g_strsplit(key, ".", -1);
+
+    json_object_set_string_member(options_object_of(opts, path),
+                                  path[g_strv_length(path) - 1], value);
 }

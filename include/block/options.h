@@ -91,6 +91,9 @@ bool options_finish(Options *opts, GError **error);
  * too. */
 void options_join(Options *opts, const Options *from);
 
+/* Adds a copy of @child as a nested object. */
+void options_set_child(Options *opts, const char *key, const Options *child);
+
 /* Adds a key, replacing one that is there: for shorthands. */
 void options_set_str(Options *opts, const char *key, const char *value);
 

@@ -91,7 +91,7 @@ static bool lock_check_bytes(int fd, const char *path, unsigned mask,
         ret = lock_byte(fd, F_OFD_GETLK, F_WRLCK, base + i);
         if (ret < 0) {
             g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(-ret),
-                        "Failed to get %s\"%s\" lock. Is another process "
+                        "Failed to get %s\"%s\" lock\nIs another process "
                         "using the image [%s]?", shared, perm_names[i], path);
             return false;
         }

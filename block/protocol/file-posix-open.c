@@ -46,13 +46,19 @@ static bool take_options(BlockDriverState *bs, Options *opts,
     options->aio = ENGINE_THREADS;
     options->locking = FILE_LOCKING_AUTO;
     options->drop_cache = true;
-    if (!options_need_str(opts, "filename", &options->filename, error) ||
+    if (!options_take_str(opts, "filename", &options->filename, error) ||
         !take_aio(opts, &options->aio, error) ||
         !options_take_uint(opts, "aio-max-batch", FILE_MAX_BATCH_LIMIT,
                            &options->max_batch, error) ||
         !options_take_enum(opts, "locking", lockings, &options->locking,
                            error) ||
         !options_take_bool(opts, "drop-cache", &options->drop_cache, error)) {
+        return false;
+    }
+    if (!options->filename || !*options->filename) {
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                    "%s: The '%s' block driver requires a file name",
+                    options_what(opts), bs->drv->name);
         return false;
     }
     if (options_has(opts, "pr-manager")) {
@@ -71,34 +77,17 @@ static bool take_options(BlockDriverState *bs, Options *opts,
     return true;
 }
 
-static const char *kind_name(mode_t mode)
-{
-    return S_ISREG(mode)    ? "a regular file"
-           : S_ISDIR(mode)  ? "a directory"
-           : S_ISBLK(mode)  ? "a block device"
-           : S_ISCHR(mode)  ? "a character device"
-           : S_ISFIFO(mode) ? "a pipe"
-           : S_ISSOCK(mode) ? "a socket"
-                            : "something else";
-}
-
 static bool check_kind(BlockDriverState *bs, mode_t mode, GError **error)
 {
     FileState *s = bs->opaque;
-    const char *needed = s->is_device ? "a block device" : "a regular file";
-    const char *hint = "";
 
-    if (s->is_device ? S_ISBLK(mode) : S_ISREG(mode)) {
+    if (s->is_device ? S_ISBLK(mode) || S_ISCHR(mode) : S_ISREG(mode)) {
         return true;
     }
-    if (S_ISBLK(mode)) {
-        hint = "; use driver=host_device";
-    } else if (S_ISREG(mode)) {
-        hint = "; use driver=file";
-    }
     g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
-                "'%s' driver requires '%s' to be %s, and it is %s%s",
-                bs->drv->name, s->path, needed, kind_name(mode), hint);
+                "'%s' driver requires '%s' to be %s", bs->drv->name, s->path,
+                s->is_device ? "either a character or block device"
+                             : "a regular file");
     return false;
 }
 
@@ -106,10 +95,8 @@ static bool open_error(FileState *s, bool direct, int err, GError **error)
 {
     g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(err),
                 "Could not open '%s': %s", s->path,
-                direct && err == EINVAL
-                    ? "file system may not support O_DIRECT, which "
-                      "cache.direct=on needs"
-                    : g_strerror(err));
+                direct && err == EINVAL ? "filesystem does not support O_DIRECT"
+                                        : g_strerror(err));
     return false;
 }
 

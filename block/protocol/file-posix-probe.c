@@ -178,6 +178,11 @@ static bool probe_size(BlockDriverState *bs, struct stat *st, GError **error)
         if (!s->is_device) {
             return true;
         }
+        if (S_ISCHR(st->st_mode)) {
+            bs->total_bytes = MAX(lseek(s->fd, 0, SEEK_END), 0);
+            s->device_block_size = 1;
+            return true;
+        }
         if (ioctl(s->fd, BLKGETSIZE64, &bytes) == 0 &&
             ioctl(s->fd, BLKSSZGET, &block_size) == 0) {
             bs->total_bytes = bytes;
@@ -193,7 +198,6 @@ static bool probe_size(BlockDriverState *bs, struct stat *st, GError **error)
 
 bool file_probe(BlockDriverState *bs, GError **error)
 {
-    FileState *s = bs->opaque;
     struct stat st;
 
     if (!probe_size(bs, &st, error)) {
@@ -202,9 +206,9 @@ bool file_probe(BlockDriverState *bs, GError **error)
     if (!probe_alignment(bs, error)) {
         return false;
     }
-    if (s->is_device) {
+    if (S_ISBLK(st.st_mode)) {
         probe_device_limits(bs, st.st_rdev);
-    } else {
+    } else if (S_ISREG(st.st_mode)) {
         probe_file_limits(bs, &st);
     }
     if (bs->limits.request_alignment > 1) {

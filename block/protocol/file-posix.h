@@ -33,7 +33,7 @@ typedef struct FileState {
     /* written by open, read by all threads after */
     int fd;
     char *path;
-    bool is_device;      /* a block device */
+    bool is_device;      /* a block or character device */
     unsigned device_block_size; /* logical; of a device only */
     EngineType aio;
     unsigned max_batch;

@@ -65,7 +65,7 @@ static void test_pairs(void)
         close(first);
         if (cases[i].refused) {
             g_autofree char *text = g_strdup_printf(
-                "%s lock. Is another process using the image [%s]?",
+                "%s lock\nIs another process using the image [%s]?",
                 cases[i].refused, test_image_path(image));
 
             g_assert_cmpint(second, <, 0);

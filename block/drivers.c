@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "block/image.h"
+
 static const BlockDriver *const drivers[] = {
     &bdrv_file, &bdrv_host_device, &bdrv_null_aio, &bdrv_null_co, &bdrv_raw,
 };
@@ -30,6 +32,25 @@ const BlockDriver *bdrv_find_driver(const char *name)
         }
     }
     return NULL;
+}
+
+const BlockDriver *bdrv_probe(const uint8_t *buf, size_t bytes,
+                              const char *filename)
+{
+    const BlockDriver *best = &bdrv_raw;
+    int most = 0;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(drivers); i++) {
+        const BlockImageOps *image = drivers[i]->image;
+        int sure = image && image->probe ? image->probe(buf, bytes, filename)
+                                         : 0;
+
+        if (sure > most) {
+            most = sure;
+            best = drivers[i];
+        }
+    }
+    return best;
 }
 
 char *bdrv_driver_names(void)

@@ -8,15 +8,13 @@
 #include "block/graph.h"
 
 #include "block/driver.h"
+#include "image-filename.h"
 #include "node-options.h"
 #include "range-lock.h"
 
 static GHashTable *nodes;    /* name to node, no reference */
 static GSList *blockdevs;    /* one reference each, newest first */
 static unsigned unnamed;     /* how many names we gave */
-
-static BlockDriverState *open_node(Options *opts,
-                                   const NodeParent *parent, GError **error);
 
 BlockDriverState *bdrv_find_node(const char *node_name)
 {
@@ -53,6 +51,8 @@ static void free_node(BlockDriverState *bs)
                                             bs->children->len - 1));
     }
     g_ptr_array_unref(bs->children);
+    g_ptr_array_unref(bs->child_keys);
+    g_clear_pointer(&bs->full_options, json_object_unref);
     range_lock_free(bs->range_lock);
     g_free(bs->filename);
     g_free(bs->backing_file);
@@ -83,6 +83,7 @@ static BlockDriverState *new_node(const BlockDriver *drv, char *node_name)
     bs->refcount = 1;
     bs->drv = drv;
     bs->children = g_ptr_array_new();
+    bs->child_keys = g_ptr_array_new_with_free_func(g_free);
     bs->opaque = drv->instance_size ? g_malloc0(drv->instance_size) : NULL;
     bs->node_name = node_name ? node_name
                               : g_strdup_printf("#block%03u", unnamed++);
@@ -102,50 +103,82 @@ static bool check_unique(Options *opts, const char *node_name, GError **error)
     return false;
 }
 
+/* What has a format is an image, and so is what a filter shows of one. */
+static bool child_is_file(const BlockDriverState *bs, unsigned flags)
+{
+    if (flags & (BDRV_CHILD_IMAGE | BDRV_CHILD_BACKING)) {
+        return false;
+    }
+    return bs->is_file || !bs->drv->is_filter || bs->drv->is_protocol;
+}
+
+typedef struct ChildRole {
+    const char *key; /* the option that names it */
+    unsigned flags;  /* BDRV_CHILD_ */
+} ChildRole;
+
 static void adopt_child(BlockDriverState *bs, BlockDriverState *child,
-                        unsigned flags)
+                        ChildRole role)
 {
     g_ptr_array_add(bs->children, child);
-    if (flags & BDRV_CHILD_GROWS) {
+    g_ptr_array_add(bs->child_keys, g_strdup(role.key));
+    if (role.flags & BDRV_CHILD_GROWS) {
         child->grows = true;
     }
+}
+
+/* Consumes @child_opts. */
+static bool open_inline(BlockDriverState *bs, Options *child_opts,
+                        ChildRole role, BlockDriverState **child,
+                        GError **error)
+{
+    NodeSpec spec = {
+        .parent = bs,
+        .backing = role.flags & BDRV_CHILD_BACKING,
+        .is_file = child_is_file(bs, role.flags),
+    };
+
+    *child = image_open_node(child_opts, &spec, error);
+    if (!*child) {
+        return false;
+    }
+    adopt_child(bs, *child, role);
+    return true;
 }
 
 bool bdrv_open_child_options(BlockDriverState *bs, Options *child_opts,
                              unsigned flags, BlockDriverState **child,
                              GError **error)
 {
-    NodeParent parent = { .bs = bs, .backing = flags & BDRV_CHILD_BACKING };
+    ChildRole role = {
+        .key = flags & BDRV_CHILD_BACKING ? "backing" : "file",
+        .flags = flags,
+    };
 
-    *child = open_node(child_opts, &parent, error);
-    if (!*child) {
-        return false;
-    }
-    adopt_child(bs, *child, flags);
-    return true;
+    return open_inline(bs, child_opts, role, child, error);
 }
 
-static bool find_child(Options *opts, const char *key, const char *name,
-                       BlockDriverState **child, GError **error)
+BlockDriverState *graph_find_node(const Options *opts, const char *name,
+                                  GError **error)
 {
+    BlockDriverState *bs = bdrv_find_node(name);
     g_autofree char *shown = NULL;
 
-    *child = bdrv_find_node(name);
-    if (*child) {
-        bdrv_ref(*child);
-        return true;
+    if (bs) {
+        return bdrv_ref(bs);
     }
     shown = g_strescape(name, NULL);
     g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
-                "%s: option '%s': Cannot find a node with "
-                "node-name='%.64s'", options_what(opts), key, shown);
-    return false;
+                "%s: Cannot find device='%.64s' nor node-name='%.64s'",
+                options_what(opts), shown, shown);
+    return NULL;
 }
 
 bool bdrv_open_child(BlockDriverState *bs, Options *opts, const char *key,
                      unsigned flags, BlockDriverState **child,
                      GError **error)
 {
+    ChildRole role = { .key = key, .flags = flags };
     g_autofree char *name = NULL;
     Options *child_opts;
 
@@ -155,21 +188,24 @@ bool bdrv_open_child(BlockDriverState *bs, Options *opts, const char *key,
             return true;
         }
         g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
-                    "%s: driver '%s' needs the option '%s'",
-                    options_what(opts), bs->drv->name, key);
+                    "%s: A block device must be specified for \"%s\"",
+                    options_what(opts), key);
         return false;
     }
     if (!options_take_child(opts, key, &child_opts, error)) {
         return false;
     }
     if (child_opts) {
-        return bdrv_open_child_options(bs, child_opts, flags, child, error);
+        return open_inline(bs, child_opts, role, child, error);
     }
-    if (!options_take_str(opts, key, &name, error) ||
-        !find_child(opts, key, name, child, error)) {
+    if (!options_take_str(opts, key, &name, error)) {
         return false;
     }
-    adopt_child(bs, *child, flags);
+    *child = graph_find_node(opts, name, error);
+    if (!*child) {
+        return false;
+    }
+    adopt_child(bs, *child, role);
     return true;
 }
 
@@ -190,6 +226,22 @@ static bool adopt_read_only(BlockDriverState *bs, Options *opts,
     return false;
 }
 
+static bool check_nothing_left(BlockDriverState *bs, Options *opts,
+                               GError **error)
+{
+    g_autofree char *key = options_first_key(opts);
+
+    if (!key) {
+        return true;
+    }
+    g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_UNKNOWN_OPTION,
+                bs->drv->is_protocol
+                    ? "%s: Block protocol '%s' doesn't support the option '%s'"
+                    : "%s: Block format '%s' does not support the option '%s'",
+                options_what(opts), bs->drv->name, key);
+    return false;
+}
+
 /* On failure the driver holds nothing; the child may be open. */
 static bool open_driver(BlockDriverState *bs, Options *opts, bool must_write,
                         GError **error)
@@ -205,7 +257,7 @@ static bool open_driver(BlockDriverState *bs, Options *opts, bool must_write,
         return false;
     }
     bdrv_finish_limits(bs);
-    if (options_finish(opts, error) &&
+    if (check_nothing_left(bs, opts, error) &&
         check_unique(opts, bs->node_name, error)) {
         return true;
     }
@@ -215,10 +267,11 @@ static bool open_driver(BlockDriverState *bs, Options *opts, bool must_write,
     return false;
 }
 
-static BlockDriverState *open_node(Options *options,
-                                   const NodeParent *parent, GError **error)
+BlockDriverState *graph_open_node(Options *options, const NodeSpec *spec,
+                                  GError **error)
 {
     g_autoptr(Options) opts = options;
+    g_autoptr(JsonObject) given = options_copy(opts);
     g_autofree char *node_name = NULL;
     const BlockDriver *drv;
     BlockDriverState *bs;
@@ -230,18 +283,19 @@ static BlockDriverState *open_node(Options *options,
     }
     must_write = options_has(opts, "read-only");
     bs = new_node(drv, g_steal_pointer(&node_name));
-    if (!node_options_take(opts, parent, bs, error) ||
+    if (!node_options_take(opts, spec, bs, error) ||
         !open_driver(bs, opts, must_write, error)) {
         free_node(bs);
         return NULL;
     }
+    image_name_node(bs, given);
     add_to_table(bs);
     return bs;
 }
 
 BlockDriverState *bdrv_open(Options *opts, GError **error)
 {
-    return open_node(opts, NULL, error);
+    return graph_open_node(opts, &(NodeSpec){ 0 }, error);
 }
 
 bool bdrv_open_blockdev(Options *opts, GError **error)

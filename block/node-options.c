@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include "block/image.h"
+
 #define NODE_NAME_MAX 31
 
 /* As QEMU wants identifiers: what starts with '#' is ours to give. */
@@ -38,8 +40,10 @@ static bool take_node_name(Options *opts, char **node_name, GError **error)
                     options_what(opts), NODE_NAME_MAX, shown);
         return false;
     }
-    what = g_strdup_printf("blockdev '%s'", *node_name);
-    options_set_what(opts, what);
+    if (*options_what(opts)) { /* else it is named by its file */
+        what = g_strdup_printf("blockdev '%s'", *node_name);
+        options_set_what(opts, what);
+    }
     return true;
 }
 
@@ -47,7 +51,6 @@ bool node_options_identify(Options *opts, char **node_name,
                            const BlockDriver **drv, GError **error)
 {
     g_autofree char *driver = NULL;
-    g_autofree char *names = NULL;
     g_autofree char *shown = NULL;
 
     if (!take_node_name(opts, node_name, error) ||
@@ -58,11 +61,9 @@ bool node_options_identify(Options *opts, char **node_name,
     if (*drv) {
         return true;
     }
-    names = bdrv_driver_names();
     shown = g_strescape(driver, NULL);
     g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
-                "%s: unknown driver '%.64s'; there are: %s",
-                options_what(opts), shown, names);
+                "%s: Unknown driver '%.64s'", options_what(opts), shown);
     return false;
 }
 
@@ -98,23 +99,28 @@ static bool take_enums(Options *opts, BlockDriverState *bs, GError **error)
  * its file passes on what it is given. Access and caching are one decision
  * for both.
  */
-static void inherit(BlockDriverState *bs, const NodeParent *parent)
+static void inherit(BlockDriverState *bs, const NodeSpec *spec)
 {
-    const BlockDriverState *above = parent->bs;
+    const BlockDriverState *above = spec->parent;
 
-    bs->read_only = above->read_only || parent->backing;
-    bs->auto_read_only = above->auto_read_only && !parent->backing;
+    bs->open_flags = above->open_flags & ~BDRV_OPEN_NO_BACKING;
+    bs->read_only = above->read_only || spec->backing;
+    bs->auto_read_only = above->auto_read_only && !spec->backing;
     bs->cache_direct = above->cache_direct;
     bs->cache_no_flush = above->cache_no_flush;
     bs->force_share = above->force_share;
-    bs->discard_unmap = !parent->backing;
+    bs->discard_unmap = !spec->backing;
 }
 
-bool node_options_take(Options *opts, const NodeParent *parent,
+bool node_options_take(Options *opts, const NodeSpec *spec,
                        BlockDriverState *bs, GError **error)
 {
-    if (parent) {
-        inherit(bs, parent);
+    bs->open_flags = spec->flags;
+    bs->is_file = spec->is_file;
+    bs->probed = spec->probed;
+    if (spec->parent) {
+        inherit(bs, spec);
+        bs->overlay = spec->backing ? spec->parent : NULL;
     }
     if (!take_booleans(opts, bs, error) || !take_enums(opts, bs, error)) {
         return false;

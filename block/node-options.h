@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The options that every node has. Private to block/graph.c and its twin. */
+/* How nodes are opened: by graph.c, with the options that every node has, and
+ * by image-open.c, which finds out what it is that is to be opened. */
 #ifndef BLOCK_NODE_OPTIONS_H
 #define BLOCK_NODE_OPTIONS_H
 
@@ -12,17 +13,34 @@
 bool node_options_identify(Options *opts, char **node_name,
                            const BlockDriver **drv, GError **error);
 
-/* The node that another is an inline child of. */
-typedef struct NodeParent {
-    const BlockDriverState *bs;
-    bool backing; /* it shows the child's bytes where it has none */
-} NodeParent;
+/* What a new node is told that is not in its options. */
+typedef struct NodeSpec {
+    const BlockDriverState *parent; /* that it is an inline child of, or NULL */
+    bool backing;   /* the parent shows its bytes where it has none */
+    bool is_file;   /* the parent's bytes: no format is looked for */
+    bool probed;    /* the driver was guessed from the contents */
+    unsigned flags; /* BDRV_OPEN_, where there is no parent */
+} NodeSpec;
 
 /*
- * Takes the generic options into @bs. What is not given is inherited from
- * @parent, or NULL. Context: main
+ * Takes the generic options into @bs. What is not given is inherited from the
+ * parent. Context: main
  */
-bool node_options_take(Options *opts, const NodeParent *parent,
+bool node_options_take(Options *opts, const NodeSpec *spec,
                        BlockDriverState *bs, GError **error);
+
+/* In graph.c: opens the node that @opts, consumed, describe; a "driver" is
+ * among them. Context: main */
+BlockDriverState *graph_open_node(Options *opts, const NodeSpec *spec,
+                                  GError **error);
+
+/* A reference to the node @name. Errors speak of @opts. Context: main */
+BlockDriverState *graph_find_node(const Options *opts, const char *name,
+                                  GError **error);
+
+/* In image-open.c: the same for options that may lack a driver: it is looked
+ * up by the file's name or its contents. Context: main */
+BlockDriverState *image_open_node(Options *opts, const NodeSpec *spec,
+                                  GError **error);
 
 #endif

@@ -5,7 +5,11 @@
  */
 #include "block/driver.h"
 
+#include <errno.h>
 #include <inttypes.h>
+
+#include "block/image.h"
+#include "block/iov.h"
 
 #define SECTOR 512
 
@@ -77,23 +81,63 @@ static bool raw_open(BlockDriverState *bs, Options *opts, GError **error)
                           : bs->file->total_bytes - window.offset;
     /* how large a block the file writes is still good to know above */
     bs->limits = bs->file->limits;
-    bs->limits.request_alignment = 1;
+    /* the first sector is judged as a whole */
+    bs->limits.request_alignment = bs->probed && !bs->read_only ? SECTOR : 1;
     bs->limits.memory_alignment = 1;
     /* aligned requests do not stay aligned */
     return s->offset % bs->file->limits.request_alignment == 0 ||
            bdrv_set_block_size(bs->file, SECTOR, error);
 }
 
+/*
+ * Nobody said that the image is raw. Whoever may write to it must not make it
+ * something else to the next who looks: a qcow2 header, say, that names a
+ * file of the host as its backing file. Only tools open images so; their
+ * buffers, unlike a guest's, do not change after this look.
+ */
+static bool changes_format(const BlockRequest *req)
+{
+    uint8_t head[SECTOR];
+    size_t bytes;
+
+    if (req->op != BLOCK_WRITE || req->offset != 0) {
+        return false;
+    }
+    bytes = iov_to_buf(req->iov, req->niov, 0, head, sizeof(head));
+    return bdrv_probe(head, bytes, "") != &bdrv_raw ||
+           bdrv_probe_foreign(head, bytes);
+}
+
 static void raw_submit(BlockDriverState *bs, BlockRequest *req)
 {
     RawState *s = bs->opaque;
 
+    if (G_UNLIKELY(bs->probed) && changes_format(req)) {
+        block_request_complete_later(req, -EPERM);
+        return;
+    }
     req->offset += s->offset;
     bdrv_submit(bs->file, req);
 }
 
+static const char *const raw_strong_options[] = {
+    "offset", "size", NULL,
+};
+
+/* Everything is raw, if it is nothing else. */
+static int raw_probe(const uint8_t *buf, size_t bytes, const char *filename)
+{
+    return 1;
+}
+
+static const BlockImageOps raw_image = {
+    .probe = raw_probe,
+};
+
 const BlockDriver bdrv_raw = {
     .name = "raw",
+    .strong_options = raw_strong_options,
+    .image = &raw_image,
     .instance_size = sizeof(RawState),
     .open = raw_open,
     .submit = raw_submit,

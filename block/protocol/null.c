@@ -124,10 +124,23 @@ static void null_submit(BlockDriverState *bs, BlockRequest *req)
     }
 }
 
+static const char *const null_strong_options[] = {
+    "size", "read-zeroes", NULL,
+};
+
+static char *null_exact_name(BlockDriverState *bs)
+{
+    return json_object_get_size(bs->full_options) == 1
+               ? g_strconcat(bs->drv->name, "://", NULL)
+               : NULL;
+}
+
 const BlockDriver bdrv_null_co = {
     .name = "null-co",
     .is_protocol = true,
     .instance_size = sizeof(NullState),
+    .strong_options = null_strong_options,
+    .exact_name = null_exact_name,
     .open = null_open,
     .close = null_close,
     .attach_context = null_attach_context,
@@ -139,6 +152,8 @@ const BlockDriver bdrv_null_aio = {
     .name = "null-aio",
     .is_protocol = true,
     .instance_size = sizeof(NullState),
+    .strong_options = null_strong_options,
+    .exact_name = null_exact_name,
     .open = null_open,
     .close = null_close,
     .attach_context = null_attach_context,

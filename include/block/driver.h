@@ -43,6 +43,7 @@ struct BlockDriverState {
     unsigned refcount;         /* main thread */
     void *opaque;              /* drv->instance_size bytes */
     GPtrArray *children;       /* a reference each; closed last to first */
+    GPtrArray *child_keys;     /* the option that named each of them */
     BlockDriverState *file;    /* of these, the one with the image's bytes;
                                   NULL for a protocol node */
     BlockDriverState *backing; /* of these, what shows where the image has
@@ -59,11 +60,17 @@ struct BlockDriverState {
     bool force_share;
     BlockDetectZeroes detect_zeroes;
 
-    char *filename;            /* as a person would name it, or NULL */
+    char *filename;            /* as a person would name it: a file's name if
+                                  that opens this node, else "json:{...}" */
+    JsonObject *full_options;  /* what opens this node again */
     char *backing_file;        /* as the image names it, or NULL */
     char *backing_format;      /* driver of it, or NULL */
     bool grows;                /* writes past the end make it longer */
     bool probed;               /* the driver was guessed from the contents */
+    bool is_file;              /* holds its parent's bytes: never probed */
+    unsigned open_flags;       /* BDRV_OPEN_ of block/image.h */
+    const BlockDriverState *overlay; /* whose backing file it is going to be;
+                                  while it is opened */
 
     AioContext *home;          /* of a driver with one_home, else NULL; only
                                   changes while nothing is in flight */
@@ -83,6 +90,17 @@ struct BlockDriver {
                                   the device does */
     size_t instance_size;
     const BlockImageOps *image; /* what tools do with an image, or NULL */
+    /*
+     * Options that change what the node shows, "driver" and children aside;
+     * ends with NULL. They are part of a "json:{...}" name.
+     */
+    const char *const *strong_options;
+    /*
+     * The name that opens the node as it is, or NULL if none does. Without
+     * this it is "filename" for a protocol, and its file's for a format, if no
+     * other strong option was given. Caller frees. Context: main
+     */
+    char *(*exact_name)(BlockDriverState *bs);
 
     /*
      * Takes its options from @opts and opens. Formats find bs->file open,
@@ -139,6 +157,8 @@ void bdrv_detach_context(BlockDriverState *bs, AioContext *ctx);
 #define BDRV_CHILD_OPTIONAL  0x1 /* no option, no child, no error */
 #define BDRV_CHILD_GROWS     0x2 /* the format writes past its end */
 #define BDRV_CHILD_BACKING   0x4 /* read-only, shared, never written */
+#define BDRV_CHILD_IMAGE     0x8 /* may have any format: without "driver" it is
+                                    found out */
 
 /*
  * For drv->open: opens the child that option @key names or describes, makes

@@ -255,8 +255,10 @@ int64_t bdrv_allocated_bytes(BlockDriverState *bs);
  * Opens what people name on a command line: a path, "json:{...}",
  * "nbd://host/export", "blkdebug:config:image", "null-co://" and so on.
  * @format NULL: looks at the contents, and bs->probed is set where that says
- * raw. @extra (consumed, may be NULL) holds further options: file.aio, ...
- * Context: main
+ * raw. @extra (consumed, may be NULL) holds further options: file.aio, ...,
+ * which go before what name and flags say; with @filename NULL they are all
+ * there is (--image-opts). Errors are worded as QEMU's tools do, without the
+ * name of the image in front. Context: main
  */
 BlockDriverState *bdrv_open_image(const char *filename, const char *format,
                                   Options *extra, unsigned flags,
@@ -278,5 +280,9 @@ char *bdrv_backing_path(const char *image, const char *backing,
 /* Best driver for these first bytes, never NULL: raw when nobody is sure. */
 const BlockDriver *bdrv_probe(const uint8_t *buf, size_t bytes,
                               const char *filename);
+
+/* The format of these first bytes if it is one that there is no driver for
+ * and that others look for; else NULL. Context: any */
+const char *bdrv_probe_foreign(const uint8_t *buf, size_t bytes);
 
 #endif

@@ -11,9 +11,8 @@ static void test_bad_options(void)
         const char *text, *message;
     } cases[] = {
         { "node-name=n0", "blockdev 'n0': option 'driver' is missing" },
-        { "nbd,node-name=n0",
-          "blockdev 'n0': unknown driver 'nbd'; there are: file, host_device, "
-          "null-aio, null-co, raw" },
+        { "nonesuch,node-name=n0",
+          "blockdev 'n0': Unknown driver 'nonesuch'" },
         { "test-mem,node-name=1x",
           "--blockdev: option 'node-name' needs a letter, then letters, "
           "digits, '-', '.' or '_', at most 31 in all, not '1x'" },
@@ -25,9 +24,11 @@ static void test_bad_options(void)
           "digits, '-', '.' or '_', at most 31 in all, not "
           "'abcdefghijklmnopqrstuvwxyz012345'" },
         { "test-mem,node-name=n0,fo.o=1",
-          "blockdev 'n0': unknown option 'fo.o'" },
+          "blockdev 'n0': Block protocol 'test-mem' doesn't support the "
+          "option 'fo.o'" },
         { "test-mem,node-name=n0,file=x",
-          "blockdev 'n0': unknown option 'file'" },
+          "blockdev 'n0': Block protocol 'test-mem' doesn't support the "
+          "option 'file'" },
         { "test-mem,node-name=n0,read-only=maybe",
           "blockdev 'n0': option 'read-only' needs 'on' or 'off', not "
           "'maybe'" },
@@ -41,21 +42,22 @@ static void test_bad_options(void)
           "blockdev 'n0': force-share=on can only be used with read-only "
           "images" },
         { "raw,node-name=r0",
-          "blockdev 'r0': driver 'raw' needs the option 'file'" },
+          "blockdev 'r0': A block device must be specified for \"file\"" },
         { "raw,node-name=r0,file=r0",
-          "blockdev 'r0': option 'file': Cannot find a node with "
-          "node-name='r0'" },
+          "blockdev 'r0': Cannot find device='r0' nor node-name='r0'" },
         { "{\"driver\":\"raw\",\"node-name\":\"r0\",\"file\":7}",
           "blockdev 'r0': option 'file' needs an object or a name" },
         { "raw,node-name=r0,file.driver=test-mem,file.size=x",
           "blockdev 'r0': option 'file.size' needs a size (a number, and b, "
           "k, M, G, T, P or E for its unit), not 'x'" },
         { "raw,node-name=r0,file.driver=test-mem,file.bar=1",
-          "blockdev 'r0': unknown option 'file.bar'" },
+          "blockdev 'r0': Block protocol 'test-mem' doesn't support the "
+          "option 'bar'" },
         { "raw,node-name=r0,file.driver=test-mem,file.node-name=r0",
           "blockdev 'r0': Duplicate nodes with node-name='r0'" },
         { "raw,node-name=r0,file.driver=test-mem,bar=1",
-          "blockdev 'r0': unknown option 'bar'" },
+          "blockdev 'r0': Block format 'raw' does not support the option "
+          "'bar'" },
     };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {

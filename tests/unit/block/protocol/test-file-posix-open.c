@@ -209,7 +209,8 @@ static void test_no_leak(void)
     int before = dup(0), after;
 
     for (int i = 0; i < 3; i++) {
-        test_open_fails(text, "blockdev 'f0': unknown option 'bogus'");
+        test_open_fails(text, "blockdev 'f0': Block protocol 'file' doesn't "
+                              "support the option 'bogus'");
     }
     after = dup(0);
     g_assert_cmpint(after, ==, before + 1);

@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Opens images by name: says what is to be opened (image-filename.c), looks
+ * into the file where nobody said which format it has, and follows the names
+ * of backing files.
+ *
+ * Called by the tools and, for backing files, by format drivers; calls
+ * graph.c with options that are complete. The one rule: contents that
+ * anybody may have written decide the format only where no user has.
+ */
+#include "block/image.h"
+
+#include <string.h>
+
+#include "block/block-co.h"
+#include "block/control.h"
+#include "block/graph.h"
+#include "block/log.h"
+#include "image-filename.h"
+#include "node-options.h"
+
+#define PROBE_BYTES 2048
+
+/* --- which format --- */
+
+typedef struct ProbeRead {
+    BlockDriverState *file;
+    uint8_t buf[PROBE_BYTES];
+    int64_t bytes;
+    int ret;
+} ProbeRead;
+
+static void coroutine_fn probe_read_entry(void *opaque)
+{
+    ProbeRead *read = opaque;
+
+    read->ret = bdrv_co_pread(read->file, 0, read->bytes, read->buf);
+}
+
+static const BlockDriver *judge(const ProbeRead *read, GError **error)
+{
+    const BlockDriver *drv = bdrv_probe(read->buf, read->bytes,
+                                        read->file->filename);
+    const char *foreign = bdrv_probe_foreign(read->buf, read->bytes);
+
+    if (drv != &bdrv_raw || !foreign) {
+        return drv;
+    }
+    g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                "Image looks like '%s', which is not supported; the format "
+                "'raw' gives its bytes as they are", foreign);
+    return NULL;
+}
+
+static const BlockDriver *probe_file(BlockDriverState *file, GError **error)
+{
+    ProbeRead read = { .file = file };
+
+    read.bytes = MIN(file->total_bytes, PROBE_BYTES);
+    if (read.bytes > 0) {
+        bdrv_run_co(file, probe_read_entry, &read);
+    }
+    if (read.ret < 0) {
+        g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(-read.ret),
+                    "Could not read image for determining its format: %s",
+                    g_strerror(-read.ret));
+        return NULL;
+    }
+    return judge(&read, error);
+}
+
+/* The "file" of an image whose driver is not known yet, opened as that
+ * driver's node would: generic options are inherited from what it will be. */
+static BlockDriverState *open_file_first(Options *opts, const NodeSpec *spec,
+                                         GError **error)
+{
+    g_autoptr(Options) copy = options_new(options_what(opts));
+    BlockDriverState future = { 0 };
+    NodeSpec file_spec = { .parent = &future, .is_file = true };
+    Options *file_opts;
+    const char *name;
+
+    options_join(copy, opts);
+    if (!node_options_take(copy, spec, &future, error) ||
+        !options_take_child(opts, "file", &file_opts, error)) {
+        return NULL;
+    }
+    if (file_opts) {
+        return image_open_node(file_opts, &file_spec, error);
+    }
+    name = options_peek_str(opts, "file");
+    return graph_find_node(opts, name, error);
+}
+
+static BlockDriverState *probe_and_open(Options *options,
+                                        const NodeSpec *spec, GError **error)
+{
+    g_autoptr(Options) opts = options;
+    g_autoptr(BlockDriverState) file = open_file_first(opts, spec, error);
+    const BlockDriver *drv = file ? probe_file(file, error) : NULL;
+    NodeSpec probed = *spec;
+
+    if (!drv) {
+        return NULL;
+    }
+    probed.probed = drv == &bdrv_raw;
+    options_set_str(opts, "driver", drv->name);
+    options_set_str(opts, "file", file->node_name);
+    return graph_open_node(g_steal_pointer(&opts), &probed, error);
+}
+
+BlockDriverState *image_open_node(Options *opts, const NodeSpec *spec,
+                                  GError **error)
+{
+    if (options_has(opts, "driver")) {
+        return graph_open_node(opts, spec, error);
+    }
+    if (spec->is_file && options_has(opts, "filename")) {
+        image_default_protocol(opts);
+        return graph_open_node(opts, spec, error);
+    }
+    if (!spec->is_file && options_has(opts, "file")) {
+        return probe_and_open(opts, spec, error);
+    }
+    g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                "%s: Must specify either driver or file", options_what(opts));
+    options_free(opts);
+    return NULL;
+}
+
+/* --- by name --- */
+
+static bool is_protocol_driver(const char *name)
+{
+    const BlockDriver *drv = name ? bdrv_find_driver(name) : NULL;
+
+    return drv && drv->is_protocol;
+}
+
+/* What opts say goes before what the name says. */
+static bool take_filename(Options *opts, const char *filename,
+                          GError **error)
+{
+    g_autoptr(Options) named = NULL;
+    g_autoptr(Options) wrapped = NULL;
+
+    if (g_str_has_prefix(filename, "json:")) {
+        named = options_parse_dotted(filename + strlen("json:"),
+                                     "Could not parse the JSON options",
+                                     error);
+        if (named) {
+            options_join(opts, named);
+        }
+        return named != NULL;
+    }
+    named = image_filename_options(filename, error);
+    if (!named) {
+        return false;
+    }
+    if (is_protocol_driver(options_peek_str(opts, "driver"))) {
+        options_join(opts, named);
+        return true;
+    }
+    wrapped = options_new("");
+    options_set_child(wrapped, "file", named);
+    options_join(opts, wrapped);
+    return true;
+}
+
+static void set_default(Options *opts, const char *key, const char *value)
+{
+    if (!options_has(opts, key)) {
+        options_set_str(opts, key, value);
+    }
+}
+
+static void take_flags(Options *opts, unsigned flags)
+{
+    set_default(opts, "read-only",
+                flags & BDRV_OPEN_READ_ONLY ? "on" : "off");
+    if (flags & BDRV_OPEN_DIRECT) {
+        set_default(opts, "cache.direct", "on");
+    }
+    if (flags & BDRV_OPEN_NO_FLUSH) {
+        set_default(opts, "cache.no-flush", "on");
+    }
+    if (flags & BDRV_OPEN_SHARE) {
+        set_default(opts, "force-share", "on");
+    }
+    if (flags & BDRV_OPEN_DISCARD) {
+        set_default(opts, "discard", "unmap");
+    }
+}
+
+/* Nodes without a name begin their errors with ": "; the tools say which
+ * image it was. */
+static void strip_what(GError **error)
+{
+    char *rest;
+
+    if (error && *error && g_str_has_prefix((*error)->message, ": ")) {
+        rest = g_strdup((*error)->message + strlen(": "));
+        g_free((*error)->message);
+        (*error)->message = rest;
+    }
+}
+
+static void warn_probed(const BlockDriverState *bs)
+{
+    if (!bs->probed || bs->read_only) {
+        return;
+    }
+    log_plain("WARNING: Image format was not specified for '%s' and probing "
+              "guessed raw.", bs->filename);
+    log_plain("         Automatically detecting the format is dangerous for "
+              "raw images, write operations on block 0 will be restricted.");
+    log_plain("         Specify the 'raw' format explicitly to remove the "
+              "restrictions.");
+}
+
+BlockDriverState *bdrv_open_image(const char *filename, const char *format,
+                                  Options *extra, unsigned flags,
+                                  GError **error)
+{
+    g_autoptr(Options) opts = extra ? extra : options_new("");
+    NodeSpec spec = { .flags = flags };
+    BlockDriverState *bs;
+
+    options_set_what(opts, "");
+    if (format) {
+        options_set_str(opts, "driver", format);
+    }
+    if (filename && !take_filename(opts, filename, error)) {
+        return NULL;
+    }
+    take_flags(opts, flags);
+    bs = image_open_node(g_steal_pointer(&opts), &spec, error);
+    if (!bs) {
+        strip_what(error);
+        return NULL;
+    }
+    warn_probed(bs);
+    return bs;
+}
+
+/* --- backing files --- */
+
+/* The name that relative ones are relative to: of the node itself or, where
+ * that has none but options, of the file it is made of. */
+static const char *base_name(const BlockDriverState *bs)
+{
+    const BlockDriverState *node = bs->file;
+
+    while (node && node->file && g_str_has_prefix(node->filename, "json:")) {
+        node = node->file;
+    }
+    return node ? node->filename : "";
+}
+
+char *bdrv_backing_path(const char *image, const char *backing,
+                        GError **error)
+{
+    const char *start = image;
+    const char *slash;
+
+    if (*backing == '\0' || *backing == '/' ||
+        image_filename_has_protocol(backing)) {
+        return g_strdup(backing);
+    }
+    if (g_str_has_prefix(image, "json:") || *image == '\0') {
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                    "Cannot use relative backing file names for '%s'", image);
+        return NULL;
+    }
+    if (image_filename_has_protocol(image)) {
+        start = strchr(image, ':') + 1;
+    }
+    slash = strrchr(start, '/');
+    return g_strdup_printf("%.*s%s",
+                           (int)((slash ? slash + 1 : start) - image), image,
+                           backing);
+}
+
+/* What the image names, as options. False: an error. */
+static bool backing_from_header(BlockDriverState *bs, Options *opts,
+                                GError **error)
+{
+    g_autofree char *path = NULL;
+
+    if (bs->backing_format && !options_has(opts, "driver")) {
+        options_set_str(opts, "driver", bs->backing_format);
+    }
+    if (!bs->backing_file || options_has(opts, "file") ||
+        is_protocol_driver(options_peek_str(opts, "driver"))) {
+        return true;
+    }
+    path = bdrv_backing_path(base_name(bs), bs->backing_file, error);
+    return path && take_filename(opts, path, error);
+}
+
+static bool open_backing(BlockDriverState *bs, Options *child_opts,
+                         GError **error)
+{
+    g_autoptr(Options) opts = child_opts;
+
+    return backing_from_header(bs, opts, error) &&
+           bdrv_open_child_options(bs, g_steal_pointer(&opts),
+                                   BDRV_CHILD_BACKING, &bs->backing, error);
+}
+
+static bool is_none(Options *opts)
+{
+    const char *name = options_peek_str(opts, "backing");
+    g_autofree char *taken = NULL;
+
+    if (name && *name == '\0') {
+        log_warn("Use of \"backing\": \"\" is deprecated; use \"backing\": "
+                 "null instead");
+        return options_take_str(opts, "backing", &taken, NULL);
+    }
+    return options_take_null(opts, "backing");
+}
+
+bool bdrv_open_backing(BlockDriverState *bs, Options *opts, GError **error)
+{
+    Options *child_opts = NULL;
+    bool ok;
+
+    if (is_none(opts) || (bs->open_flags & BDRV_OPEN_NO_BACKING)) {
+        return true;
+    }
+    if (!options_take_child(opts, "backing", &child_opts, error)) {
+        return false;
+    }
+    if (child_opts) {
+        ok = open_backing(bs, child_opts, error);
+    } else if (options_has(opts, "backing")) {
+        ok = bdrv_open_child(bs, opts, "backing", BDRV_CHILD_BACKING,
+                             &bs->backing, error);
+    } else if (bs->backing_file && *bs->backing_file) {
+        ok = open_backing(bs, options_new(""), error);
+    } else {
+        return true;
+    }
+    if (!ok) {
+        strip_what(error);
+        g_prefix_error(error, "%s: Could not open backing file: ",
+                       options_what(opts));
+    }
+    return ok;
+}

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Opening images by name: every form of a name, formats given and guessed,
+ * the words of errors, which are qemu-img's.
+ */
+#include "tests/lib/block.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "block/block-co.h"
+#include "block/control.h"
+#include "block/image.h"
+#include "tests/lib/faults.h"
+#include "tests/lib/image.h"
+
+#define RO BDRV_OPEN_READ_ONLY
+
+static BlockDriverState *open_ok(const char *name, const char *format,
+                                 const char *extra, unsigned flags)
+{
+    g_autoptr(GError) error = NULL;
+    Options *opts = extra ? options_parse(extra, "x", NULL, NULL) : NULL;
+    BlockDriverState *bs = bdrv_open_image(name, format, opts, flags, &error);
+
+    g_assert_no_error(error);
+    g_assert_nonnull(bs);
+    return bs;
+}
+
+static void open_fails(const char *name, const char *format,
+                       const char *extra, const char *message)
+{
+    g_autoptr(GError) error = NULL;
+    Options *opts = extra ? options_parse(extra, "x", NULL, NULL) : NULL;
+
+    g_assert_null(bdrv_open_image(name, format, opts, RO, &error));
+    g_assert_nonnull(error);
+    g_assert_cmpstr(error->message, ==, message);
+}
+
+/* Each case is run in the image's directory. */
+static TestImage *image_here(int64_t bytes)
+{
+    TestImage *image = test_image_new(bytes);
+
+    g_assert_cmpint(chdir(test_image_dir(image)), ==, 0);
+    return image;
+}
+
+static const char *base_of(const TestImage *image)
+{
+    return strrchr(test_image_path(image), '/') + 1;
+}
+
+static void test_names(void)
+{
+    static const struct {
+        const char *name, *format, *extra;
+        const char *driver, *filename;
+    } cases[] = {
+        { "t", NULL, NULL, "raw", "t" },
+        { "t", "raw", NULL, "raw", "t" },
+        { "./t", "raw", NULL, "raw", "./t" },
+        { "t", "file", NULL, "file", "t" },
+        { "file:t", NULL, NULL, "raw", "t" },
+        { "file:t", "file", NULL, "file", "t" },
+        { NULL, NULL, "file.filename=t", "raw", "t" },
+        { NULL, NULL, "driver=raw,file.filename=t", "raw", "t" },
+        { NULL, NULL, "driver=file,filename=t,locking=off", "file", "t" },
+        { NULL, NULL, "driver=raw,size=512,file.filename=t", "raw",
+          "json:{\"driver\": \"raw\", \"size\": \"512\", \"file\": "
+          "{\"driver\": \"file\", \"filename\": \"t\"}}" },
+        { "json:{\"driver\":\"raw\",\"file\":{\"filename\":\"t\"}}", NULL,
+          NULL, "raw", "t" },
+        { "json:{\"file.filename\":\"t\"}", NULL, NULL, "raw", "t" },
+        { "json:{\"driver\":\"foo\",\"file\":{\"filename\":\"x\"}}", "raw",
+          "file.filename=t", "raw", "t" },
+        { "json:{\"driver\":\"raw\",\"size\":1024,\"offset\":512,\"file\":"
+          "{\"driver\":\"file\",\"filename\":\"t\"}}", NULL, NULL, "raw",
+          "json:{\"offset\": 512, \"driver\": \"raw\", \"size\": 1024, "
+          "\"file\": {\"driver\": \"file\", \"filename\": \"t\"}}" },
+        { NULL, NULL, "driver=raw,file.driver=raw,file.file.filename=t",
+          "raw", "json:{\"driver\": \"raw\", \"file\": {\"driver\": \"raw\", "
+          "\"file\": {\"driver\": \"file\", \"filename\": \"t\"}}}" },
+        { "null-co://", NULL, NULL, "raw", "null-co://" },
+        { "null-aio://", NULL, NULL, "raw", "null-aio://" },
+        { NULL, NULL, "driver=null-co", "null-co", "null-co://" },
+        { NULL, NULL, "driver=null-co,latency-ns=1,size=1M,read-zeroes=on",
+          "null-co", "json:{\"read-zeroes\": \"on\", \"driver\": \"null-co\", "
+          "\"size\": \"1M\"}" },
+        { "/dev/null", NULL, NULL, "raw", "/dev/null" },
+        { "host_device:/dev/null", "host_device", NULL, "host_device",
+          "/dev/null" },
+    };
+    g_autoptr(TestImage) image = image_here(1 << 20);
+
+    g_assert_cmpint(rename(base_of(image), "t"), ==, 0);
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(BlockDriverState) bs = open_ok(cases[i].name,
+                                                 cases[i].format,
+                                                 cases[i].extra, RO);
+
+        g_test_message("%u: %s", i, cases[i].name);
+        g_assert_cmpstr(bs->drv->name, ==, cases[i].driver);
+        g_assert_cmpstr(bs->filename, ==, cases[i].filename);
+        g_assert_true(bs->read_only);
+    }
+    g_assert_cmpint(rename("t", base_of(image)), ==, 0);
+}
+
+/* What a name says of the network is not looked at before it is opened. */
+static void test_errors(void)
+{
+    static const struct {
+        const char *name, *format, *extra, *message;
+    } cases[] = {
+        { "nope", NULL, NULL, "Could not open 'nope': No such file or "
+          "directory" },
+        { "file:nope", NULL, NULL, "Could not open 'nope': No such file or "
+          "directory" },
+        { "a/foo:bar", NULL, NULL, "Could not open 'a/foo:bar': No such file "
+          "or directory" },
+        { "", NULL, NULL, "The 'file' block driver requires a file name" },
+        { "foo:bar", NULL, NULL, "Unknown protocol 'foo'" },
+        { "raw:t", NULL, NULL, "Unknown protocol 'raw'" },
+        { "t", "foo", NULL, "Unknown driver 'foo'" },
+        { "json:{\"driver\":\"foo\"}", NULL, NULL, "Unknown driver 'foo'" },
+        { "json:{}", NULL, NULL, "Must specify either driver or file" },
+        { "json:{\"filename\":\"t\"}", NULL, NULL,
+          "Must specify either driver or file" },
+        { "json:[]", NULL, NULL, "Could not parse the JSON options: the JSON "
+          "text is not one object" },
+        { "json:{\"driver\":\"raw\"}", NULL, NULL,
+          "A block device must be specified for \"file\"" },
+        { "json:{\"driver\":\"raw\",\"file\":\"t\"}", NULL, NULL,
+          "Cannot find device='t' nor node-name='t'" },
+        { "json:{\"file\":\"t\"}", NULL, NULL,
+          "Cannot find device='t' nor node-name='t'" },
+        { "json:{\"driver\":\"file\"}", NULL, NULL,
+          "The 'file' block driver requires a file name" },
+        { NULL, NULL, "driver=raw,node-name=n,filename=t",
+          "A block device must be specified for \"file\"" },
+        { NULL, NULL, "driver=raw,foo=1,file.filename=t",
+          "Block format 'raw' does not support the option 'foo'" },
+        { NULL, NULL, "driver=raw,file.filename=t,file.foo=1",
+          "Block protocol 'file' doesn't support the option 'foo'" },
+        { NULL, NULL, "driver=raw,file.filename=null-co://",
+          "Could not open 'null-co://': No such file or directory" },
+        { "null-co://a", NULL, NULL, "The only allowed filename for this "
+          "driver is 'null-co://'" },
+        { "/", NULL, NULL, "'file' driver requires '/' to be a regular file" },
+        { "host_device:t", NULL, NULL, "'host_device' driver requires 't' to "
+          "be either a character or block device" },
+        { "blkdebug:x", NULL, NULL, "blkdebug requires both config file and "
+          "image path" },
+        { "blkverify:x", NULL, NULL, "blkverify requires raw copy and "
+          "original image path" },
+        { "nbd:", NULL, NULL, "NBD server address missing" },
+        { "nbd:x", NULL, NULL, "error parsing address 'x'" },
+        { "nbd:h:1:exportname=", NULL, NULL, "NBD server address missing" },
+        { "nbd:///x", NULL, NULL, "No valid URL specified" },
+        { "nbd://h:x/", NULL, NULL, "No valid URL specified" },
+        { "nbd://h?socket=s", NULL, NULL, "No valid URL specified" },
+        { "nbd+unix:///x", NULL, NULL, "No valid URL specified" },
+        { "nbd+unix:///x?foo=s", NULL, NULL, "No valid URL specified" },
+        { "nbd+unix://h/x?socket=s", NULL, NULL, "No valid URL specified" },
+        { "t", NULL, "driver=raw,offset=2M",
+          "Offset (2097152) cannot be greater than size of the containing "
+          "file (1048576)" },
+    };
+    g_autoptr(TestImage) image = image_here(1 << 20);
+
+    g_assert_cmpint(rename(base_of(image), "t"), ==, 0);
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_test_message("%u: %s", i, cases[i].name);
+        open_fails(cases[i].name, cases[i].format, cases[i].extra,
+                   cases[i].message);
+    }
+    g_assert_cmpint(rename("t", base_of(image)), ==, 0);
+}
+
+/* The flags are defaults of options; what is said outright counts. */
+static void test_flags(void)
+{
+    g_autoptr(TestImage) image = image_here(8192);
+    const char *name = base_of(image);
+    unsigned all = BDRV_OPEN_DIRECT | BDRV_OPEN_NO_FLUSH | BDRV_OPEN_DISCARD;
+    BlockDriverState *bs;
+
+    bs = open_ok(name, "raw", NULL, 0);
+    g_assert_false(bs->read_only || bs->file->read_only || bs->cache_direct ||
+                   bs->cache_no_flush || bs->discard_unmap || bs->probed);
+    bdrv_unref(bs);
+    bs = open_ok(name, "raw", NULL, all);
+    g_assert_true(bs->file->cache_direct && bs->file->cache_no_flush &&
+                  bs->discard_unmap);
+    bdrv_unref(bs);
+    bs = open_ok(name, NULL, NULL, all | RO);
+    g_assert_true(bs->file->cache_direct && bs->file->cache_no_flush &&
+                  bs->discard_unmap && bs->file->read_only && bs->probed);
+    bdrv_unref(bs);
+    bs = open_ok(name, "raw", "cache.direct=off,read-only=off", all | RO);
+    g_assert_false(bs->file->cache_direct || bs->read_only);
+    bdrv_unref(bs);
+    bs = open_ok(name, NULL, "file.cache.direct=off", all);
+    g_assert_true(bs->cache_direct && !bs->file->cache_direct);
+    bdrv_unref(bs);
+}
+
+/* Of two openers one writes: only who shares may look at the same time. */
+static void test_share(void)
+{
+    g_autoptr(TestImage) image = image_here(8192);
+    g_autoptr(BlockDriverState) writer = open_ok(base_of(image), "raw", NULL,
+                                                 0);
+    g_autoptr(BlockDriverState) other = NULL;
+    g_autofree char *message = g_strdup_printf(
+        "Failed to get shared \"write\" lock\nIs another process using the "
+        "image [%s]?", base_of(image));
+
+    open_fails(base_of(image), NULL, NULL, message);
+    other = open_ok(base_of(image), NULL, NULL, RO | BDRV_OPEN_SHARE);
+    g_assert_true(other->force_share && other->file->force_share);
+}
+
+/* One request to the image as a tool sends it: in bytes. */
+typedef struct Write {
+    BlkChannel *channel;
+    const uint8_t *buf;
+    int64_t offset, bytes;
+    int ret;
+} Write;
+
+static void coroutine_fn write_entry(void *opaque)
+{
+    Write *write = opaque;
+
+    write->ret = blk_co_pwrite(write->channel, write->offset, write->bytes,
+                               write->buf, 0);
+}
+
+static int write_bytes(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                       const void *buf)
+{
+    BlockBackendOptions options = { .writable = true, .block_size = 1 };
+    BlockBackend *blk = blk_new(bs, &options, NULL);
+    Write write = { .buf = buf, .offset = offset, .bytes = bytes };
+
+    write.channel = blk_channel_new(blk, control_context());
+    control_run_co(write_entry, &write);
+    blk_channel_free(write.channel);
+    blk_free(blk);
+    return write.ret;
+}
+
+/* A guess must not be made wrong by who writes to the image. */
+static void test_probed_write(void)
+{
+    static const uint8_t qcow1[512] = "QFI\xfb\0\0\0\1";
+    g_autoptr(TestImage) image = image_here(8192);
+    g_autoptr(BlockDriverState) bs = open_ok(base_of(image), NULL, NULL, 0);
+    uint8_t head[16] = { 0 };
+
+    g_assert_true(bs->probed);
+    g_assert_cmpint(write_bytes(bs, 0, 512, qcow1), ==, -EPERM);
+    g_assert_cmpint(write_bytes(bs, 0, 8, qcow1), ==, -EPERM);
+    /* in two steps, each of which looks harmless */
+    g_assert_cmpint(write_bytes(bs, 4, 4, qcow1 + 4), ==, 0);
+    g_assert_cmpint(write_bytes(bs, 0, 4, qcow1), ==, -EPERM);
+    g_assert_cmpint(write_bytes(bs, 512, 512, qcow1), ==, 0);
+    test_image_read(image, 0, head, sizeof(head));
+    g_assert_cmpmem(head, 4, "\0\0\0\0", 4);
+    g_assert_cmpmem(head + 4, 4, qcow1 + 4, 4);
+}
+
+static void test_said_raw_write(void)
+{
+    static const uint8_t qcow1[512] = "QFI\xfb\0\0\0\1";
+    g_autoptr(TestImage) image = image_here(8192);
+    g_autoptr(BlockDriverState) bs = open_ok(base_of(image), "raw", NULL, 0);
+
+    g_assert_false(bs->probed);
+    g_assert_cmpint(write_bytes(bs, 0, 512, qcow1), ==, 0);
+    open_fails(base_of(image), NULL, "force-share=on",
+               "Image looks like 'qcow', which is not supported; the format "
+               "'raw' gives its bytes as they are");
+}
+
+static void test_backing_path(void)
+{
+    static const struct {
+        const char *image, *backing, *path;
+    } cases[] = {
+        { "a", "b", "b" },
+        { "d/a", "b", "d/b" },
+        { "/d/e/a", "../b", "/d/e/../b" },
+        { "d/a", "/b", "/b" },
+        { "d/a", "nbd://h/x", "nbd://h/x" },
+        { "d/a", "json:{}", "json:{}" },
+        { "d/a", "e/f:g", "d/e/f:g" },
+        { "file:a", "b", "file:b" },
+        { "nbd://h/x", "b", "nbd://h/b" },
+        { "json:{}", "/b", "/b" },
+        { "json:{}", "b", NULL },
+    };
+    g_autoptr(GError) error = NULL;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *path = bdrv_backing_path(cases[i].image,
+                                                  cases[i].backing, &error);
+
+        g_assert_cmpstr(path, ==, cases[i].path);
+    }
+    g_assert_cmpstr(error->message, ==,
+                    "Cannot use relative backing file names for 'json:{}'");
+}
+
+int main(int argc, char **argv)
+{
+    int ret;
+
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/image-open/names", test_names);
+    g_test_add_func("/image-open/errors", test_errors);
+    g_test_add_func("/image-open/flags", test_flags);
+    g_test_add_func("/image-open/share", test_share);
+    g_test_add_func("/image-open/probed-write", test_probed_write);
+    g_test_add_func("/image-open/said-raw-write", test_said_raw_write);
+    g_test_add_func("/image-open/backing-path", test_backing_path);
+    ret = g_test_run();
+    control_stop();
+    test_block_end();
+    return ret;
+}

@@ -16,10 +16,21 @@
  *     qcow2-compress.c  zlib and zstd, in workers
  *     qcow2-status.c    block status
  *     qcow2-info.c      what qemu-img info prints
- *     qcow2-write.c     writes: bursts, copy on write, linking clusters
- *     qcow2-alloc.c     host clusters: finding, growing the file ahead
- *     qcow2-refcount.c  reference counts: look up, change, grow
- *     qcow2-discard.c   discard and write-zeroes
+ *     qcow2-write.h     what the files of the write path share:
+ *       qcow2-write.c     bursts of writes that need more than a child request
+ *       qcow2-plan.c      what each of them needs
+ *       qcow2-run.c       their data, joined, with copy on write
+ *       qcow2-link.c      clusters that have their data enter the tables
+ *       qcow2-claim.c     who waits for whom
+ *     qcow2-write-compressed.c, qcow2-preallocate.c
+ *     qcow2-frees.c     clusters given up, until they may be used again
+ *     qcow2-alloc.c     host clusters: finding and counting them
+ *     qcow2-grow.c      the file grows ahead of what is written to it
+ *     qcow2-l2.c        L2 tables are made, the L1 table grows
+ *     qcow2-refcount.c  reference counts: look up and change
+ *     qcow2-reftable.c  new refcount blocks, larger refcount tables
+ *     qcow2-snapshot-refcount.c  for all that an L1 table leads to
+ *     qcow2-discard.c   discard          qcow2-zeroes.c  write-zeroes
  *     qcow2-overlap.c   no write to data hits metadata; the corrupt bit
  *     qcow2-create.c    new images       qcow2-measure.c
  *     qcow2-check.c     consistency      qcow2-repair.c
@@ -110,7 +121,13 @@ typedef enum Qcow2DiscardType {
     QCOW2_DISCARD__COUNT
 } Qcow2DiscardType;
 
-typedef struct Qcow2WriteState Qcow2WriteState; /* qcow2-write.c */
+typedef struct Qcow2WriteState Qcow2WriteState; /* qcow2-write.h */
+
+/* Requests that began between two flushes; see qcow2-frees.c. */
+typedef struct Qcow2Epoch {
+    unsigned in_flight;
+    struct Qcow2Epoch *next; /* younger */
+} Qcow2Epoch;
 
 typedef struct Qcow2State {
     /* geometry; fixed while open but for amend and resize */
@@ -176,7 +193,12 @@ typedef struct Qcow2State {
 
     AioTimer clean_timer;
     bool corrupt_signaled;       /* says so once */
-    Qcow2WriteState *write;      /* allocations under way; or NULL */
+    bool broken;                 /* every request fails: -ENOMEDIUM */
+    Qcow2WriteState *write;      /* allocations under way; made by open */
+    Qcow2Epoch *epoch;           /* for requests that begin now */
+    bool write_ready;            /* what has to precede the first write is
+                                    done; until then all writes go to
+                                    qcow2_write_submit() */
 } Qcow2State;
 
 static inline int64_t qcow2_offset_in_cluster(const Qcow2State *s,
@@ -219,7 +241,7 @@ static inline bool qcow2_has_subclusters(const Qcow2State *s)
  * the image's tables under the driver: snapshot apply, repair, amend. */
 bool coroutine_fn qcow2_co_reload(BlockDriverState *bs, GError **error);
 
-/* Writes all dirty metadata and flushes. */
+/* Writes all dirty metadata and flushes. Not under s->lock. */
 int coroutine_fn qcow2_co_flush_metadata(BlockDriverState *bs);
 
 /* --- qcow2-options.c --- */
@@ -309,19 +331,80 @@ ssize_t coroutine_fn qcow2_co_compress(BlockDriverState *bs, const void *data,
 /* --- qcow2-write.c --- */
 
 Qcow2WriteState *qcow2_write_state_new(BlockDriverState *bs);
+/* Nothing is in flight. */
 void qcow2_write_state_free(Qcow2WriteState *write);
 
-/* Takes a write, whatever it needs. Completes from the loop. */
+/*
+ * Takes a write, whatever it needs. Completes from the loop. Writes come here
+ * that are not one NORMAL in_place extent in memory, while !s->write_ready,
+ * with FUA while a cache is dirty, and all when s->overlap_check has
+ * QCOW2_OL_INACTIVE_L2 or qcow2_overlaps() found something.
+ */
 void qcow2_write_submit(BlockDriverState *bs, BlockRequest *req);
+
+/* The same for a coroutine. Not under s->lock. */
+int coroutine_fn qcow2_co_write(BlockDriverState *bs, const BlockIo *io);
+
+/* --- qcow2-write-compressed.c, qcow2-preallocate.c: not under s->lock --- */
 
 int coroutine_fn qcow2_co_pwrite_compressed(BlockDriverState *bs,
                                             int64_t offset, int64_t bytes,
                                             const void *buf);
 
 /* Allocates [offset, offset + bytes) without writing data there: metadata
- * preallocation. Not under s->lock. */
+ * preallocation. The file is long enough for all of it afterwards. */
 int coroutine_fn qcow2_co_preallocate(BlockDriverState *bs, int64_t offset,
                                       int64_t bytes, GError **error);
+
+/* --- qcow2-frees.c --- */
+
+/*
+ * Every read and write of clusters is in an epoch from before it looks at the
+ * mapping until it has ended, so that no cluster is used anew meanwhile.
+ */
+static inline Qcow2Epoch *qcow2_epoch_enter(Qcow2State *s)
+{
+    s->epoch->in_flight++;
+    return s->epoch;
+}
+
+static inline void qcow2_epoch_leave(Qcow2Epoch *epoch)
+{
+    epoch->in_flight--;
+}
+
+/* Leaves; for a frame of a request that is passed on:
+ * block_request_push(req, qcow2_epoch_cb, qcow2_epoch_enter(s)) */
+void qcow2_epoch_cb(BlockRequest *req, void *opaque, int ret);
+
+/*
+ * The cluster or clusters, referred to by tables until now, have one
+ * reference less once that is stable on disk. Under s->lock, never fails,
+ * does not yield; a crash before leaks them. What is to be discarded on the
+ * host is, too.
+ */
+void qcow2_free_later(BlockDriverState *bs, int64_t host, uint64_t bytes,
+                      Qcow2DiscardType type);
+/* Whatever an L2 entry holds on to. */
+void qcow2_free_entry_later(BlockDriverState *bs, uint64_t entry,
+                            Qcow2DiscardType type);
+
+/*
+ * For qcow2_co_flush_metadata(), both under s->lock: what it is about to make
+ * stable, before it writes the caches; and that it has succeeded, after which
+ * what was freed before the mark may be used again.
+ */
+uint64_t qcow2_frees_mark(BlockDriverState *bs);
+int coroutine_fn qcow2_co_frees_stable(BlockDriverState *bs, uint64_t mark);
+
+/* Flushes until nothing is left to be freed: before refcounts are compared
+ * with what is used, and at close. Nothing is in flight; not under s->lock. */
+int coroutine_fn qcow2_co_settle(BlockDriverState *bs);
+
+/* --- qcow2-grow.c --- */
+
+/* At close, nothing in flight: cuts off what the file was grown ahead. */
+int coroutine_fn qcow2_co_trim_file(BlockDriverState *bs);
 
 /* --- qcow2-alloc.c: all under s->lock --- */
 
@@ -335,25 +418,37 @@ int coroutine_fn qcow2_co_alloc_clusters_at(BlockDriverState *bs,
 /* Room for a compressed cluster of @bytes, sharing host clusters. */
 int64_t coroutine_fn qcow2_co_alloc_bytes(BlockDriverState *bs,
                                           unsigned bytes);
+
+/*
+ * One reference less, at once: for clusters that no table on the disk refers
+ * to, because none ever did or because that was flushed. Failing leaks.
+ */
 void coroutine_fn qcow2_co_free_clusters(BlockDriverState *bs, int64_t host,
                                          uint64_t bytes,
                                          Qcow2DiscardType type);
-/* Whatever an L2 entry holds on to. */
-void coroutine_fn qcow2_co_free_entry(BlockDriverState *bs, uint64_t entry,
-                                      Qcow2DiscardType type);
 
-/* The L1 entry's table, made or copied if it is shared, so that it may be
- * changed; grows L1 when needed. */
+/* --- qcow2-l2.c: all under s->lock --- */
+
+/* The L2 table for @offset is there and not shared: it may be changed. */
+int coroutine_fn qcow2_co_make_l2(BlockDriverState *bs, int64_t offset);
+
+/* Room for @entries, and for some more unless @exact. */
 int coroutine_fn qcow2_co_grow_l1(BlockDriverState *bs, uint64_t entries,
                                   bool exact);
+/* Writes s->l1[index] to the disk, in its sector. */
+int coroutine_fn qcow2_co_write_l1_entry(BlockDriverState *bs,
+                                         unsigned index);
 
 /* --- qcow2-refcount.c: all under s->lock --- */
 
 int coroutine_fn qcow2_co_get_refcount(BlockDriverState *bs,
                                        uint64_t cluster_index,
                                        uint64_t *refcount);
-/* Adds @addend (or takes, when @decrease) for each cluster that the range
- * touches; all or nothing. */
+/*
+ * Adds @addend (or takes, when @decrease) for each cluster that the range
+ * touches; all or nothing. Decreases reach the disk after the L2 tables that
+ * are dirty now. -EINVAL where that overflows or falls below 0.
+ */
 int coroutine_fn qcow2_co_update_refcount(BlockDriverState *bs, int64_t host,
                                           uint64_t bytes, uint64_t addend,
                                           bool decrease,
@@ -386,12 +481,19 @@ int coroutine_fn qcow2_co_discard(BlockDriverState *bs, int64_t offset,
 /* --- qcow2-overlap.c --- */
 
 /*
- * Before a write of metadata or data to the image file: 0, or -EIO when it
- * would hit metadata of another kind than @ign; then the image is marked
- * corrupt. The first two never yield.
+ * What of s->overlap_check a write to the image file would hit, but for @ign
+ * and QCOW2_OL_INACTIVE_L2: bits of Qcow2Metadata. Does not yield; for every
+ * write of data it looks at one bit a cluster.
  */
 unsigned qcow2_overlaps(BlockDriverState *bs, unsigned ign, int64_t offset,
                         int64_t bytes);
+/* Tables are elsewhere now; snapshots, bitmap directory included. */
+void qcow2_overlap_changed(BlockDriverState *bs);
+/*
+ * Before a write of metadata or data to the image file: 0, or -EIO when it
+ * would hit metadata of another kind than @ign; then the image is marked
+ * corrupt.
+ */
 int coroutine_fn qcow2_co_check_overlap(BlockDriverState *bs, unsigned ign,
                                         int64_t offset, int64_t bytes);
 

@@ -32,7 +32,8 @@
  *     qcow2-snapshot-refcount.c  for all that an L1 table leads to
  *     qcow2-discard.c   discard          qcow2-zeroes.c  write-zeroes
  *     qcow2-overlap.c   no write to data hits metadata; the corrupt bit
- *     qcow2-create.c    new images       qcow2-measure.c
+ *     qcow2-create.c    new images       qcow2-create-options.c
+ *     qcow2-measure.c   how large        qcow2-fallocate.c
  *     qcow2-check.c     consistency      qcow2-repair.c
  *     qcow2-snapshot.c  qcow2-resize.c   qcow2-amend.c   qcow2-bitmap.c
  */
@@ -511,6 +512,11 @@ bool qcow2_create(const char *filename, Options *opts, GError **error);
 extern const BlockOptionHelp qcow2_create_options[];
 bool qcow2_measure(Options *opts, BlockDriverState *from,
                    BlockMeasure *measure, GError **error);
+/* qcow2_co_preallocate() in any @mode but off: also on the host. */
+bool coroutine_fn qcow2_co_preallocate_mode(BlockDriverState *bs,
+                                            int64_t offset, int64_t bytes,
+                                            BlockPrealloc mode,
+                                            GError **error);
 bool qcow2_amend(BlockDriverState *bs, Options *opts, bool force,
                  GError **error);
 bool qcow2_info(BlockDriverState *bs, BlockImageInfo *info, GError **error);

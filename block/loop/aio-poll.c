@@ -10,15 +10,16 @@
  * How it works
  * ------------
  * A wait of the loop starts with polling for at most budget_ns, then sleeps.
- * The budget follows what waits turn out to be. With poll-max-ns 32 us, for a
- * device that answers after 10 us:
+ * The budget follows what waits turn out to be: it begins at twice the average
+ * wait without polling, because a budget that is shorter than the wait makes
+ * it longer and finds nothing. With poll-max-ns 32 us, for a device that
+ * answers after 10 us:
  *
  *     wait   budget   found       budget afterwards
- *     10 us   0       sleeping    4 us   work came soon: polling would pay
- *     10 us   4 us    sleeping    8 us
- *     10 us   8 us    sleeping   16 us
- *     10 us  16 us    polling    16 us   right as it is
- *      1 s   16 us    sleeping    0      nothing comes soon: stop wasting CPU
+ *     10 us   0       sleeping   20 us   work came soon: polling would pay
+ *     10 us  20 us    polling    20 us   right as it is
+ *     30 us  20 us    sleeping   32 us   grows, up to poll-max-ns
+ *      1 s   32 us    sleeping    0      nothing comes soon: stop wasting CPU
  *
  * Whether polling pays is measured, not assumed: where a worker or the kernel's
  * worker needs this very processor, work comes because the thread sleeps, and
@@ -268,7 +269,8 @@ static void note_plain(AioPollJudge *judge, int64_t wait_ns)
 
 /*
  * Polls until there is work, of whatever kind, or the budget is used up, or a
- * timer is due. One reading of the clock per pass over the handlers.
+ * timer is due. One reading of the clock per pass over the handlers. The wait
+ * was over when the pass began that found work: what the pass took is work.
  */
 static bool poll_busily(AioContext *ctx, AioWait *wait)
 {
@@ -276,6 +278,7 @@ static bool poll_busily(AioContext *ctx, AioWait *wait)
     AioPollJudge *judge = current_judge(polled);
     int64_t end_ns = MIN(wait->start_ns + judge->budget_ns,
                          wait->deadline_ns);
+    int64_t looked_ns;
     bool hit = false, notified;
 
     polled->stretch++;
@@ -285,6 +288,7 @@ static bool poll_busily(AioContext *ctx, AioWait *wait)
     }
     for_each(polled, handler_begin);
     do {
+        looked_ns = wait->now_ns;
         hit |= poll_once(polled);
         notified = aio_is_notified(ctx); /* bottom halves, too, notify */
         wait->now_ns = aio_clock_ns();
@@ -292,7 +296,7 @@ static bool poll_busily(AioContext *ctx, AioWait *wait)
 
     if (hit || notified) {
         aio_stat_inc(&ctx->stats.poll_hits);
-        note_polled(judge, wait->now_ns - wait->start_ns);
+        note_polled(judge, looked_ns - wait->start_ns);
     }
     if (hit || notified || wait->now_ns >= wait->deadline_ns) {
         wait->block = false;
@@ -355,7 +359,7 @@ static void grow(AioPollJudge *judge, const AioParams *params)
         return;
     }
     if (judge->budget_ns == 0) {
-        judge->budget_ns = AIO_POLL_START_NS;
+        judge->budget_ns = MAX(2 * judge->plain_ns, AIO_POLL_START_NS);
     } else {
         judge->budget_ns *= params->poll_grow;
     }

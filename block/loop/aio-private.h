@@ -15,9 +15,9 @@
 
 #define AIO_NO_DEADLINE    INT64_MAX
 #define AIO_POLL_MAX_NS    32768 /* default of AioParams.poll_max_ns */
-#define AIO_POLL_START_NS  4096  /* first busy poll after none */
+#define AIO_POLL_START_NS  4096  /* first busy poll after none, at least */
 #define AIO_POLL_REAL_NS   1500  /* a shorter wait did not sleep */
-#define AIO_POLL_TRIAL     64u   /* waits with polling that are judged */
+#define AIO_POLL_TRIAL     16u   /* waits with polling that are judged */
 #define AIO_POLL_HOLD_MIN  16u   /* waits without one after it did not pay */
 #define AIO_POLL_HOLD_MAX  4096u
 #define AIO_NOT_POLLED     UINT32_MAX

@@ -517,10 +517,10 @@ static void test_adapt(void)
     const struct {
         int64_t block_ns, budget_ns;
     } steps[] = {
-        { 10000, 4096 },     { 10000, 8192 },   { 10000, 16384 },
-        { 10000, 16384 },    { 30000, 32768 },  { 32768, 32768 },
-        { 40000, 0 },        { 32768, 4096 },   { 1000000000, 0 },
-        { 1000000000, 0 },
+        { 10000, 20000 },  { 10000, 20000 },  { 20000, 20000 },
+        { 30000, 32768 },  { 32768, 32768 },  { 40000, 0 },
+        { 10000, 20000 },  { 1000000000, 0 }, { 30000, 22500 },
+        { 1000000000, 0 }, { 1000000000, 0 },
     };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(steps); i++) {
@@ -553,7 +553,7 @@ static void test_back_off(void)
     AioContext *ctx = context_new(0);
 
     aio_polled_adapt(ctx, 8000);
-    g_assert_cmpint(ctx->polled.judges[0].budget_ns, ==, 4096);
+    g_assert_cmpint(ctx->polled.judges[0].budget_ns, ==, 16000);
     for (unsigned hold = 16; hold < 4096; hold *= 2) {
         g_assert_cmpuint(waits_until_next_attempt(ctx), ==, hold + 1);
     }
@@ -590,6 +590,30 @@ static void test_judged_while_it_goes_on(void)
     aio_context_free(ctx);
 }
 
+#define LONG_WORK_NS (200 * 1000000LL)
+
+static void work_for_long(void *opaque)
+{
+    g_usleep(LONG_WORK_NS / 1000);
+}
+
+/* A handler works inside of its poll: the wait was over before. */
+static void test_work_is_not_waiting(void)
+{
+    AioContext *ctx = context_new(FOREVER_NS);
+    Source source;
+
+    source_init(&source, ctx, &polled_ops);
+    source.work = 1;
+    source.act = work_for_long;
+    source.act_at = 1;
+    g_assert_true(aio_poll(ctx, true));
+    g_assert_cmpuint(ctx->polled.judges[0].trial_waits, ==, 1);
+    g_assert_cmpint(ctx->polled.judges[0].trial_ns, <, LONG_WORK_NS);
+    source_clear(&source);
+    aio_context_free(ctx);
+}
+
 /* A wake-up that was there already says nothing about how long waits are. */
 static void test_waits_that_do_not_sleep(void)
 {
@@ -616,7 +640,7 @@ static void test_two_kinds(void)
     g_assert_cmpint(ctx->polled.waiting_for, ==, AIO_WAIT_FOR_IO);
     aio_polled_adapt(ctx, 10000);
     g_assert_cmpint(judges[AIO_WAIT_FOR_IO].plain_ns, ==, 10000);
-    g_assert_cmpint(judges[AIO_WAIT_FOR_IO].budget_ns, ==, 4096);
+    g_assert_cmpint(judges[AIO_WAIT_FOR_IO].budget_ns, ==, 20000);
     g_assert_cmpint(judges[AIO_WAIT_FOR_REQUESTS].plain_ns, ==, 0);
     aio_context_io_end(ctx);
     aio_context_free(ctx);
@@ -631,7 +655,7 @@ static void test_adapt_params(void)
     const struct {
         int64_t block_ns, budget_ns;
     } steps[] = {
-        { 19000, 4096 },  { 19000, 12288 }, { 19000, 20000 },
+        { 2000, 4096 },   { 5000, 12288 },  { 19000, 20000 },
         { 21000, 10000 }, { 21000, 5000 },  { 5000, 5000 },
     };
 
@@ -669,6 +693,8 @@ int main(int argc, char **argv)
     g_test_add_func("/aio-poll/back-off", test_back_off);
     g_test_add_func("/aio-poll/judged-while-it-goes-on",
                     test_judged_while_it_goes_on);
+    g_test_add_func("/aio-poll/work-is-not-waiting",
+                    test_work_is_not_waiting);
     g_test_add_func("/aio-poll/waits-that-do-not-sleep",
                     test_waits_that_do_not_sleep);
     g_test_add_func("/aio-poll/two-kinds", test_two_kinds);

@@ -31,6 +31,18 @@ Engine *threads_engine_new(AioContext *ctx, GError **error);
 Engine *laio_new(AioContext *ctx, GError **error);
 Engine *luring_new(AioContext *ctx, GError **error);
 
+/* --- threads.c: what the home thread does itself --- */
+
+/* What is at hand already. Context: home */
+bool threads_has_finished_inline(AioContext *ctx);
+
+/*
+ * Tries a started request that is marked ENGINE_IN_MEMORY in the home thread.
+ * Returns whether it is over, and completes from the loop; else it goes on
+ * with what remains of it on the caller's engine. Context: home
+ */
+bool threads_try_in_memory(AioContext *ctx, EngineRequest *req);
+
 /* --- engine-request.c: one request's way --- */
 
 /* What the next attempt at a request has to do. */

@@ -169,6 +169,15 @@ static int luring_hand_over(SubmitQueue *queue, unsigned max)
     return ret;
 }
 
+/* What is in memory and has no way to say "would block", as tmpfs and zram,
+ * goes from the ring to a worker of the kernel, one by one. */
+static void luring_submit(Engine *engine, EngineRequest *req)
+{
+    if (!threads_try_in_memory(engine->queue.ctx, req)) {
+        submit_queue_add(&engine->queue, req);
+    }
+}
+
 static const SubmitQueueOps luring_queue_ops = {
     .hand_over = luring_hand_over,
     .one_call = true,
@@ -349,6 +358,7 @@ static void luring_free(Engine *engine)
 
 static const EngineOps luring_ops = {
     .type = ENGINE_IO_URING,
+    .submit = luring_submit,
     .free = luring_free,
 };
 

@@ -46,6 +46,7 @@ typedef struct LinuxAio {
     int event_fd;
     AioHandler *handler;
     bool no_fdsync;   /* IOCB_CMD_FDSYNC was refused */
+    unsigned last_batch; /* requests in the last io_submit() */
     struct iocb *batch[MAX_EVENTS];
 } LinuxAio;
 
@@ -100,6 +101,7 @@ static int laio_hand_over(SubmitQueue *queue, unsigned max)
     if (!n) {
         return -EINVAL;
     }
+    laio->last_batch = n;
     return engine_syscalls->io_submit(laio->id, n, laio->batch);
 }
 
@@ -128,6 +130,24 @@ static const SubmitQueueOps laio_queue_ops = {
     .refused = laio_refused,
     .one_call = true,
 };
+
+/*
+ * Where requests come one by one, io_submit() and its event cost more than a
+ * copy. A burst shares one io_submit(), which copies as well as we do.
+ */
+static void laio_submit(Engine *engine, EngineRequest *req)
+{
+    LinuxAio *laio = container_of(engine, LinuxAio, engine);
+    SubmitQueue *queue = &engine->queue;
+    bool alone = laio->last_batch <= 1 && !queue->queued && !queue->in_flight;
+
+    if ((req->flags & ENGINE_IN_MEMORY) && alone &&
+        !threads_has_finished_inline(queue->ctx) &&
+        threads_try_in_memory(queue->ctx, req)) {
+        return;
+    }
+    submit_queue_add(queue, req);
+}
 
 /* --- Completion --- */
 
@@ -275,6 +295,7 @@ static void laio_free(Engine *engine)
 
 static const EngineOps laio_ops = {
     .type = ENGINE_NATIVE,
+    .submit = laio_submit,
     .free = laio_free,
 };
 

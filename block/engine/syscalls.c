@@ -24,6 +24,7 @@ const EngineSyscalls engine_syscalls_linux = {
     .fdatasync = fdatasync,
     .thread_create = pthread_create,
     .futex_wake = futex_wake,
+    .clock_ns = aio_clock_ns,
 };
 
 const EngineSyscalls *engine_syscalls = &engine_syscalls_linux;

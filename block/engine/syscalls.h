@@ -34,6 +34,7 @@ typedef struct EngineSyscalls {
     int (*thread_create)(pthread_t *thread, const pthread_attr_t *attr,
                          void *(*fn)(void *), void *opaque);
     int (*futex_wake)(uint32_t *word, int n);
+    int64_t (*clock_ns)(void); /* how long did a copy take? */
     /*
      * What an attempt at @req came to, as bytes or negative errno. NULL in
      * production: tests alter it here, alike for every engine.

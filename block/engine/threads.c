@@ -10,6 +10,11 @@
  * with RWF_NOWAIT, which copies what is in the page cache and never waits for
  * a disk; a miss costs a system call, so misses make the next reads of the
  * same user go to a worker untried, the more of them the more often it missed.
+ *
+ * What lies in memory (ENGINE_IN_MEMORY) is copied by the home thread, too,
+ * for all engines: the copy takes a microsecond, and to have it made by a
+ * worker, ours or the kernel's, takes several. Memory may be swapped out: a
+ * copy that took long counts as a miss.
  */
 #include <errno.h>
 
@@ -18,8 +23,11 @@
 #include "syscalls.h"
 
 /* A larger copy is better done by a worker, beside the home thread. */
-#define NOWAIT_MAX_BYTES (128 * 1024)
-#define NOWAIT_MAX_SKIP  256
+#define INLINE_MAX_BYTES (128 * 1024)
+#define INLINE_MAX_SKIP  256
+
+/* No copy of so little takes so long. */
+#define INLINE_MAX_NS    (200 * 1000)
 
 typedef struct ThreadsEngine {
     Engine engine;
@@ -105,29 +113,28 @@ static const SubmitQueueOps threads_queue_ops = {
     .hand_over = threads_hand_over,
 };
 
-/* --- Reads from the page cache --- */
+/* --- What the home thread does itself --- */
 
-static bool nowait_is_worth_it(EngineRequest *req)
+static bool inline_is_worth_it(EngineRequest *req)
 {
-    if (!(req->flags & ENGINE_NOWAIT_READ) || req->op != ENGINE_READ ||
-        req->bytes > NOWAIT_MAX_BYTES) {
+    if (req->bytes > INLINE_MAX_BYTES) {
         return false;
     }
-    if (req->stats->nowait_skip) {
-        req->stats->nowait_skip--;
+    if (req->stats->inline_skip) {
+        req->stats->inline_skip--;
         return false;
     }
     return true;
 }
 
-static void nowait_note(EngineStats *stats, bool hit)
+static void inline_note(EngineStats *stats, bool hit)
 {
     if (hit) {
-        stats->nowait_penalty = 0;
+        stats->inline_penalty = 0;
     } else {
-        stats->nowait_penalty = MIN(2 * stats->nowait_penalty + 1,
-                                    NOWAIT_MAX_SKIP);
-        stats->nowait_skip = stats->nowait_penalty;
+        stats->inline_penalty = MIN(2 * stats->inline_penalty + 1,
+                                    INLINE_MAX_SKIP);
+        stats->inline_skip = stats->inline_penalty;
     }
 }
 
@@ -143,16 +150,54 @@ static bool threads_read_inline(EngineRequest *req)
     if (res > 0) {
         hit = engine_request_advance(req, res) == ENGINE_DONE;
     }
-    nowait_note(req->stats, hit);
+    inline_note(req->stats, hit);
     threads_count_calls(req);
     return hit;
 }
 
+static bool threads_copy_inline(EngineRequest *req)
+{
+    int64_t start_ns = engine_syscalls->clock_ns();
+    EngineProgress progress;
+
+    do {
+        progress = engine_request_advance(req, threads_attempt(req, 0));
+    } while (progress == ENGINE_CONTINUE);
+    inline_note(req->stats,
+                engine_syscalls->clock_ns() - start_ns < INLINE_MAX_NS);
+    threads_count_calls(req);
+    return progress == ENGINE_DONE;
+}
+
+static bool threads_try_inline(Engine *engine, EngineRequest *req)
+{
+    bool over = false;
+
+    if (req->flags & ENGINE_IN_MEMORY && req->op != ENGINE_FDSYNC) {
+        over = inline_is_worth_it(req) && threads_copy_inline(req);
+    } else if (req->flags & ENGINE_NOWAIT_READ && req->op == ENGINE_READ) {
+        over = inline_is_worth_it(req) && threads_read_inline(req);
+    }
+    if (over) {
+        submit_queue_finish_later(&engine->queue, req);
+    }
+    return over;
+}
+
+bool threads_has_finished_inline(AioContext *ctx)
+{
+    return engine_get(ctx, ENGINE_THREADS)->queue.over;
+}
+
+bool threads_try_in_memory(AioContext *ctx, EngineRequest *req)
+{
+    return (req->flags & ENGINE_IN_MEMORY) &&
+           threads_try_inline(engine_get(ctx, ENGINE_THREADS), req);
+}
+
 static void threads_submit(Engine *engine, EngineRequest *req)
 {
-    if (nowait_is_worth_it(req) && threads_read_inline(req)) {
-        submit_queue_finish_later(&engine->queue, req);
-    } else {
+    if (!threads_try_inline(engine, req)) {
         submit_queue_add(&engine->queue, req);
     }
 }

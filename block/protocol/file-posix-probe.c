@@ -11,11 +11,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #define PROBE_MIN 512u
@@ -166,6 +168,32 @@ static void probe_file_limits(BlockDriverState *bs, const struct stat *st)
     limits->can_write_zeroes = true;
 }
 
+/* By name: the kernel knows, and does not say. A partition's parent directory
+ * is its disk's. */
+static bool is_memory_device(dev_t dev)
+{
+    g_autofree char *link = g_strdup_printf("/sys/dev/block/%u:%u",
+                                            major(dev), minor(dev));
+    g_autofree char *target = g_file_read_link(link, NULL);
+
+    return target && (strstr(target, "/block/zram") ||
+                      strstr(target, "/block/ram") ||
+                      strstr(target, "/block/pmem"));
+}
+
+/* Buffered writes to a device may wait for others' pages to be written. */
+static bool is_in_memory(BlockDriverState *bs, const struct stat *st)
+{
+    FileState *s = bs->opaque;
+    struct statfs fs;
+
+    if (S_ISBLK(st->st_mode)) {
+        return bs->cache_direct && is_memory_device(st->st_rdev);
+    }
+    return S_ISREG(st->st_mode) && fstatfs(s->fd, &fs) == 0 &&
+           (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+}
+
 /* Length, and of a device its block size. */
 static bool probe_size(BlockDriverState *bs, struct stat *st, GError **error)
 {
@@ -198,6 +226,7 @@ static bool probe_size(BlockDriverState *bs, struct stat *st, GError **error)
 
 bool file_probe(BlockDriverState *bs, GError **error)
 {
+    FileState *s = bs->opaque;
     struct stat st;
 
     if (!probe_size(bs, &st, error)) {
@@ -206,6 +235,7 @@ bool file_probe(BlockDriverState *bs, GError **error)
     if (!probe_alignment(bs, error)) {
         return false;
     }
+    s->in_memory = is_in_memory(bs, &st);
     if (S_ISBLK(st.st_mode)) {
         probe_device_limits(bs, st.st_rdev);
     } else if (S_ISREG(st.st_mode)) {

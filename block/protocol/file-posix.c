@@ -68,6 +68,7 @@ void file_engine_submit(BlockDriverState *bs, BlockRequest *req)
     FileHome *home = home_list_find(&s->homes, req->ctx);
     EngineRequest *engine_req = &req->engine;
 
+    engine_req->flags |= s->in_memory ? ENGINE_IN_MEMORY : 0;
     engine_req->fd = s->fd;
     engine_req->max_batch = s->max_batch;
     engine_req->offset = req->offset;

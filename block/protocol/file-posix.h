@@ -34,6 +34,7 @@ typedef struct FileState {
     int fd;
     char *path;
     bool is_device;      /* a block or character device */
+    bool in_memory;      /* what direct I/O copies to and from is memory */
     unsigned device_block_size; /* logical; of a device only */
     EngineType aio;
     unsigned max_batch;

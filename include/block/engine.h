@@ -35,6 +35,9 @@ typedef enum EngineOp {
 #define ENGINE_FUA         0x1
 /* Buffered file: the threads engine tries the page cache inline first. */
 #define ENGINE_NOWAIT_READ 0x2
+/* The medium is memory: short transfers are done by the home thread itself,
+ * whatever the engine, for as long as none of them takes long. */
+#define ENGINE_IN_MEMORY   0x4
 
 #define ENGINE_BATCH_BUCKETS 8 /* 1, 2, 3-4, 5-8, ... 65+ requests */
 
@@ -51,9 +54,9 @@ typedef struct EngineStats {
     uint64_t burst_id;
     uint64_t call_id;
     unsigned burst_requests;
-    /* private to block/engine: how inline reads went lately */
-    unsigned nowait_skip;    /* reads that go to a worker untried */
-    unsigned nowait_penalty; /* what the next miss makes of that */
+    /* private to block/engine: how inline transfers went lately */
+    unsigned inline_skip;    /* requests that go to the engine untried */
+    unsigned inline_penalty; /* what the next miss makes of that */
 } EngineStats;
 
 /*
@@ -68,7 +71,7 @@ struct EngineRequest {
     /* set by the caller */
     int fd;
     EngineOp op;
-    unsigned flags;          /* ENGINE_FUA, ENGINE_NOWAIT_READ */
+    unsigned flags;          /* ENGINE_FUA, ENGINE_NOWAIT_READ, ... */
     unsigned niov;
     const struct iovec *iov; /* at most IOV_MAX elements, adding up to bytes */
     int64_t offset;          /* in the file */

@@ -10,9 +10,12 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <linux/magic.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
+#include "block/protocol/file-posix.h"
 #include "tests/lib/image.h"
 
 static bool old_kernel;      /* statx() knows nothing of direct I/O */
@@ -164,6 +167,38 @@ static void test_device_old_kernel(void)
     check_device(4096, true);
 }
 
+static bool is_in_memory(const char *path)
+{
+    g_autoptr(BlockDriverState) bs = test_open("file,filename=%s", path);
+    const FileState *s = bs->opaque;
+
+    return s->in_memory;
+}
+
+/* tmpfs is memory; a disk's file never is. */
+static void test_memory(void)
+{
+    g_autoptr(TestImage) disk = test_image_new(4096);
+    g_autofree char *path = NULL;
+    struct statfs fs;
+    int fd;
+
+    if (statfs("/dev/shm", &fs) < 0 || fs.f_type != TMPFS_MAGIC) {
+        g_test_skip("no tmpfs on /dev/shm");
+        return;
+    }
+    path = g_strdup("/dev/shm/vblk-probe-XXXXXX");
+    fd = g_mkstemp(path);
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(ftruncate(fd, 4096), ==, 0);
+    g_assert_true(is_in_memory(path));
+    unlink(path);
+    close(fd);
+    if (statfs(test_image_path(disk), &fs) == 0 && fs.f_type != TMPFS_MAGIC) {
+        g_assert_false(is_in_memory(test_image_path(disk)));
+    }
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -173,6 +208,7 @@ int main(int argc, char **argv)
     g_test_add_func("/file-posix-probe/statx", test_statx);
     g_test_add_func("/file-posix-probe/reading", test_reading);
     g_test_add_func("/file-posix-probe/nothing-works", test_nothing_works);
+    g_test_add_func("/file-posix-probe/memory", test_memory);
     g_test_add_func("/file-posix-probe/device-512", test_device_512);
     g_test_add_func("/file-posix-probe/device-4096", test_device_4096);
     g_test_add_func("/file-posix-probe/device-old-kernel",

@@ -8,6 +8,7 @@
 #include "cmdline.h"
 #include "image.h"
 #include "report.h"
+#include "supervise.h"
 
 #include <errno.h>
 #include <gio/gio.h>
@@ -492,9 +493,6 @@ static bool compare(Comparison *c, GError **error)
     FILE *out = stdout;
     bool good = true;
 
-    if (!prepare(c, error)) {
-        return false;
-    }
     if (path && !(out = fopen(path, "w"))) {
         g_set_error(error, G_IO_ERROR, g_io_error_from_errno(errno),
                     "--output: %s: %s", path, g_strerror(errno));
@@ -556,6 +554,34 @@ static bool parse(BenchCompare *options, int argc, char **argv,
     return true;
 }
 
+static int fail(GError *error)
+{
+    bench_progress_end();
+    fprintf(stderr, "vblk-bench: error: %s\n", error->message);
+    return 1;
+}
+
+static int compare_work(void *opaque)
+{
+    g_autoptr(GError) error = NULL;
+    Comparison *c = opaque;
+    bool good = compare(c, &error);
+
+    if (error) {
+        return fail(error);
+    }
+    return !good || c->failures ? 1 : c->missed ? 2 : 0;
+}
+
+static void compare_tidy(void *opaque)
+{
+    Comparison *c = opaque;
+
+    for (unsigned i = 0; i < c->spec->images->len; i++) {
+        bench_image_abandon(c->spec->images->pdata[i]);
+    }
+}
+
 static void clear(Comparison *c)
 {
     bench_spec_free(c->spec);
@@ -582,16 +608,14 @@ int bench_compare_main(int argc, char **argv)
     int status;
 
     if (!parse(&c.options, argc, argv, &error)) {
-        status = 1;
+        status = fail(error);
     } else if (c.options.help) {
         fputs(bench_help, stdout);
         status = 0;
+    } else if (!prepare(&c, &error)) {
+        status = fail(error);
     } else {
-        status = !compare(&c, &error) || c.failures ? 1 : c.missed ? 2 : 0;
-    }
-    if (error) {
-        bench_progress_end();
-        fprintf(stderr, "vblk-bench: error: %s\n", error->message);
+        status = bench_supervise(compare_work, compare_tidy, &c);
     }
     clear(&c);
     return status;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * A file is written again only when its size is not right or it has holes. A
- * zram device is only taken when nobody has set it up.
+ * zram device is only taken when nobody has set it up, or a vblk-bench that was
+ * killed.
  */
 #include "image.h"
 
@@ -10,10 +11,13 @@
 #include <gio/gio.h>
 #include <glib/gstdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define CHUNK (1 << 20)
+#define RESET_TRIES    100
+#define RESET_PAUSE_US 20000
 
 static bool fail(const char *path, const char *what, GError **error)
 {
@@ -51,12 +55,36 @@ static bool zram_is_unused(const BenchSpecImage *image)
            g_ascii_strtoull(text, NULL, 10) == 0;
 }
 
+/*
+ * The file that says whose a device is: not empty from before one of us sets
+ * the device up until after it is reset, and locked by whoever does. A run that
+ * was killed leaves it behind, not empty and not locked. /run goes with the
+ * devices when the machine starts anew. Returns a descriptor, or -1.
+ */
+static int zram_claim(const BenchSpecImage *image)
+{
+    g_autofree char *device = g_path_get_basename(image->path);
+    g_autofree char *path = g_strdup_printf("/run/vblk-bench-%s", device);
+    int fd = g_open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        g_close(fd, NULL);
+        return -1;
+    }
+    return fd;
+}
+
+/* The claims of this process, by image. */
+static GHashTable *claims;
+
+/* Sets errno as well. */
 static bool write_attribute(const BenchSpecImage *image, const char *name,
                             const char *value, GError **error)
 {
     g_autofree char *path = zram_attribute(image, name);
     int fd = g_open(path, O_WRONLY | O_CLOEXEC, 0);
     bool good = fd >= 0 && write(fd, value, strlen(value)) > 0;
+    int err = errno;
 
     if (!good) {
         fail(image->path, name, error);
@@ -64,7 +92,62 @@ static bool write_attribute(const BenchSpecImage *image, const char *name,
     if (fd >= 0) {
         g_close(fd, NULL);
     }
+    errno = err;
     return good;
+}
+
+/* A server that was killed may have the device open for a moment yet. */
+static bool zram_reset(const BenchSpecImage *image, int claim)
+{
+    for (unsigned i = 0; !write_attribute(image, "reset", "1", NULL); i++) {
+        if (errno != EBUSY || i == RESET_TRIES) {
+            return false;
+        }
+        g_usleep(RESET_PAUSE_US);
+    }
+    return ftruncate(claim, 0) == 0;
+}
+
+/* What a run that was killed has set up. Returns whether it is free now. */
+static bool zram_recover(const BenchSpecImage *image)
+{
+    int claim = zram_claim(image);
+    struct stat st;
+    bool good = claim >= 0 && fstat(claim, &st) == 0 && st.st_size > 0 &&
+                zram_reset(image, claim);
+
+    if (claim >= 0) {
+        g_close(claim, NULL);
+    }
+    return good;
+}
+
+static bool zram_set_up(const BenchSpecImage *image, GError **error)
+{
+    g_autofree char *size = g_strdup_printf("%" G_GINT64_FORMAT, image->size);
+    int claim = zram_claim(image);
+
+    if (claim < 0 || write(claim, "\n", 1) != 1) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_BUSY,
+                    "%s: another vblk-bench is about to use it", image->path);
+        return false;
+    }
+    if (!claims) {
+        claims = g_hash_table_new(NULL, NULL);
+    }
+    g_hash_table_insert(claims, (gpointer)image, GINT_TO_POINTER(claim));
+    return write_attribute(image, "disksize", size, error);
+}
+
+static void zram_release(const BenchSpecImage *image)
+{
+    gpointer claim;
+
+    if (claims && g_hash_table_lookup_extended(claims, image, NULL, &claim)) {
+        zram_reset(image, GPOINTER_TO_INT(claim));
+        g_close(GPOINTER_TO_INT(claim), NULL);
+        g_hash_table_remove(claims, image);
+    }
 }
 
 char *bench_image_obstacle(const BenchSpecImage *image)
@@ -85,7 +168,7 @@ char *bench_image_obstacle(const BenchSpecImage *image)
     if (access(image->path, R_OK | W_OK) < 0) {
         return g_strdup_printf("%s: %s", image->path, g_strerror(errno));
     }
-    return zram_is_unused(image)
+    return zram_is_unused(image) || zram_recover(image)
                ? NULL
                : g_strdup_printf("%s is in use", image->path);
 }
@@ -155,8 +238,6 @@ static bool prepare_file(const BenchSpecImage *image, unsigned index,
 
 bool bench_image_prepare(const BenchSpecImage *image, GError **error)
 {
-    g_autofree char *size = NULL;
-
     switch (image->kind) {
     case BENCH_IMAGE_FILE:
     case BENCH_IMAGE_TMPFS:
@@ -170,8 +251,7 @@ bool bench_image_prepare(const BenchSpecImage *image, GError **error)
         if (!zram_is_unused(image)) {
             return true; /* ours, of an earlier row */
         }
-        size = g_strdup_printf("%" G_GINT64_FORMAT, image->size);
-        return write_attribute(image, "disksize", size, error) &&
+        return zram_set_up(image, error) &&
                fill_file(image->path, 0, image->size, error);
     default:
         return true;
@@ -228,8 +308,8 @@ bool bench_image_settle(const BenchSpecImage *image, GError **error)
 
 void bench_image_release(const BenchSpecImage *image)
 {
-    if (image->kind == BENCH_IMAGE_ZRAM && !zram_is_unused(image)) {
-        write_attribute(image, "reset", "1", NULL);
+    if (image->kind == BENCH_IMAGE_ZRAM) {
+        zram_release(image);
     }
     for (unsigned i = 0; image->kind == BENCH_IMAGE_TMPFS &&
                          i < MAX(image->count, 1); i++) {
@@ -237,4 +317,12 @@ void bench_image_release(const BenchSpecImage *image)
 
         g_unlink(path);
     }
+}
+
+void bench_image_abandon(const BenchSpecImage *image)
+{
+    if (image->kind == BENCH_IMAGE_ZRAM && !zram_is_unused(image)) {
+        zram_recover(image);
+    }
+    bench_image_release(image);
 }

@@ -9,7 +9,7 @@
 #include "spec.h"
 
 /* What is in the way of an image, or NULL: no zram device, no permission.
- * Caller frees. Context: main, all of these. */
+ * Resets a zram device that a killed vblk-bench has left. Caller frees. Context: main, all of these. */
 char *bench_image_obstacle(const BenchSpecImage *image);
 
 bool bench_image_prepare(const BenchSpecImage *image, GError **error);
@@ -22,5 +22,8 @@ bool bench_image_settle(const BenchSpecImage *image, GError **error);
 
 /* Gives back memory; keeps files. */
 void bench_image_release(const BenchSpecImage *image);
+
+/* The same for what another process prepared, when that is gone. */
+void bench_image_abandon(const BenchSpecImage *image);
 
 #endif

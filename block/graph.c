@@ -242,6 +242,22 @@ static bool check_nothing_left(BlockDriverState *bs, Options *opts,
     return false;
 }
 
+/* Raw data is for whoever wants it; a format's is not. */
+static bool claim_file(BlockDriverState *bs, GError **error)
+{
+    BlockDriverState *node = bs->file;
+    unsigned flags = bs->drv->grows_file && !bs->read_only ? BDRV_CLAIM_RESIZE
+                                                           : 0;
+
+    if (bs->drv == &bdrv_raw || bs->drv->is_filter) {
+        return true;
+    }
+    while (node && !node->drv->claim) {
+        node = node->file;
+    }
+    return !node || node->drv->claim(node, flags, error);
+}
+
 /* On failure the driver holds nothing; the child may be open. */
 static bool open_driver(BlockDriverState *bs, Options *opts, bool must_write,
                         GError **error)
@@ -253,7 +269,7 @@ static bool open_driver(BlockDriverState *bs, Options *opts, bool must_write,
         return false;
     }
     if (!adopt_read_only(bs, opts, must_write, error) ||
-        !bs->drv->open(bs, opts, error)) {
+        !claim_file(bs, error) || !bs->drv->open(bs, opts, error)) {
         return false;
     }
     bdrv_finish_limits(bs);

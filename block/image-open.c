@@ -192,9 +192,7 @@ static void take_flags(Options *opts, unsigned flags)
     }
 }
 
-/* Nodes without a name begin their errors with ": "; the tools say which
- * image it was. */
-static void strip_what(GError **error)
+void image_strip_what(GError **error)
 {
     char *rest;
 
@@ -223,7 +221,7 @@ BlockDriverState *bdrv_open_image(const char *filename, const char *format,
                                   GError **error)
 {
     g_autoptr(Options) opts = extra ? extra : options_new("");
-    NodeSpec spec = { .flags = flags };
+    NodeSpec spec = { .flags = flags | BDRV_OPEN_SECTORS };
     BlockDriverState *bs;
 
     options_set_what(opts, "");
@@ -236,7 +234,7 @@ BlockDriverState *bdrv_open_image(const char *filename, const char *format,
     take_flags(opts, flags);
     bs = image_open_node(g_steal_pointer(&opts), &spec, error);
     if (!bs) {
-        strip_what(error);
+        image_strip_what(error);
         return NULL;
     }
     warn_probed(bs);
@@ -343,7 +341,7 @@ bool bdrv_open_backing(BlockDriverState *bs, Options *opts, GError **error)
         return true;
     }
     if (!ok) {
-        strip_what(error);
+        image_strip_what(error);
         g_prefix_error(error, "%s: Could not open backing file: ",
                        options_what(opts));
     }

@@ -43,4 +43,8 @@ BlockDriverState *graph_find_node(const Options *opts, const char *name,
 BlockDriverState *image_open_node(Options *opts, const NodeSpec *spec,
                                   GError **error);
 
+/* Nodes opened for the tools begin their errors with ": ", for who calls
+ * knows best which image it is about. Takes that away. */
+void image_strip_what(GError **error);
+
 #endif

@@ -15,6 +15,7 @@
 
 typedef struct RawState {
     int64_t offset;
+    bool has_size; /* said by the user: it stays */
 } RawState;
 
 typedef struct RawOptions {
@@ -76,6 +77,7 @@ static bool raw_open(BlockDriverState *bs, Options *opts, GError **error)
         return false;
     }
     s->offset = window.offset;
+    s->has_size = window.size >= 0;
     bs->total_bytes = window.size >= 0
                           ? window.size
                           : bs->file->total_bytes - window.offset;
@@ -130,8 +132,73 @@ static int raw_probe(const uint8_t *buf, size_t bytes, const char *filename)
     return 1;
 }
 
+static int coroutine_fn raw_co_block_status(BlockDriverState *bs,
+                                            int64_t offset, int64_t bytes,
+                                            BlockStatus *status)
+{
+    RawState *s = bs->opaque;
+
+    return bdrv_co_block_status(bs->file, offset + s->offset, bytes, status);
+}
+
+static bool coroutine_fn raw_co_truncate(BlockDriverState *bs,
+                                         const BlockTruncate *to,
+                                         GError **error)
+{
+    RawState *s = bs->opaque;
+    BlockTruncate file_to = *to;
+
+    if (s->has_size) {
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
+                    "Cannot resize fixed-size raw disks");
+        return false;
+    }
+    if (to->bytes > INT64_MAX - s->offset) {
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
+                    "Disk size too large for the chosen offset");
+        return false;
+    }
+    file_to.bytes += s->offset;
+    if (!bdrv_co_truncate(bs->file, &file_to, error)) {
+        return false;
+    }
+    bs->total_bytes = bs->file->total_bytes - s->offset;
+    return true;
+}
+
+static bool raw_create(const char *filename, Options *opts, GError **error)
+{
+    return bdrv_create_file(filename, opts, error);
+}
+
+static bool raw_measure(Options *opts, BlockDriverState *from,
+                        BlockMeasure *measure, GError **error)
+{
+    int64_t bytes = from ? from->total_bytes : 0;
+
+    if (!options_take_size(opts, "size", &bytes, error)) {
+        return false;
+    }
+    bytes = MIN(bytes, INT64_MAX - SECTOR + 1);
+    measure->required = (bytes + SECTOR - 1) & -(int64_t)SECTOR;
+    measure->fully_allocated = measure->required;
+    measure->bitmaps = -1;
+    return true;
+}
+
+static const BlockOptionHelp raw_create_options[] = {
+    { .name = "size", .type = BLOCK_OPTION_SIZE,
+      .help = "Virtual disk size" },
+    { .name = NULL },
+};
+
 static const BlockImageOps raw_image = {
     .probe = raw_probe,
+    .create_options = raw_create_options,
+    .create = raw_create,
+    .measure = raw_measure,
+    .co_block_status = raw_co_block_status,
+    .co_truncate = raw_co_truncate,
 };
 
 const BlockDriver bdrv_raw = {

@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "file-lock.h"
+#include "block/image.h"
 
 typedef struct FileOptions {
     char *filename;
@@ -141,24 +141,40 @@ static bool open_fd(BlockDriverState *bs, GError **error)
     return check_kind(bs, st.st_mode, error);
 }
 
-/* What a guest's disk holds and shares: nobody else writes or resizes. */
+/* What a guest's disk holds and shares: nobody else writes or resizes. The
+ * tools share until a format claims the file. */
 static bool lock_image(BlockDriverState *bs, FileLocking locking,
                        GError **error)
 {
     FileState *s = bs->opaque;
-    FileLockParams params = {
+
+    s->locks = (FileLockParams){
         .locking = locking,
         .held = FILE_PERM_CONSISTENT_READ,
-        .shared = FILE_PERM_CONSISTENT_READ | FILE_PERM_WRITE_UNCHANGED,
+        .shared = FILE_PERM_ALL,
     };
-
     if (!bs->read_only) {
-        params.held |= FILE_PERM_WRITE;
+        s->locks.held |= FILE_PERM_WRITE;
     }
-    if (bs->force_share) {
-        params.shared = FILE_PERM_ALL;
+    if (!(bs->open_flags & BDRV_OPEN_SECTORS) && !bs->force_share) {
+        s->locks.shared = FILE_PERM_CONSISTENT_READ |
+                          FILE_PERM_WRITE_UNCHANGED;
     }
-    return file_lock_take(s->fd, s->path, &params, error);
+    return file_lock_take(s->fd, s->path, &s->locks, error);
+}
+
+bool file_claim(BlockDriverState *bs, unsigned flags, GError **error)
+{
+    FileState *s = bs->opaque;
+
+    if (!bs->force_share) {
+        s->locks.shared = FILE_PERM_CONSISTENT_READ |
+                          FILE_PERM_WRITE_UNCHANGED;
+    }
+    if (flags & BDRV_CLAIM_RESIZE) {
+        s->locks.held |= FILE_PERM_RESIZE;
+    }
+    return file_lock_take(s->fd, s->path, &s->locks, error);
 }
 
 static bool open_common(BlockDriverState *bs, Options *opts, GError **error)
@@ -168,6 +184,7 @@ static bool open_common(BlockDriverState *bs, Options *opts, GError **error)
 
     s->fd = -1;
     file_flush_init(&s->flush);
+    pthread_mutex_init(&s->status.mutex, NULL);
     if (!take_options(bs, opts, &options, error)) {
         file_close(bs);
         return false;
@@ -203,6 +220,7 @@ void file_close(BlockDriverState *bs)
 
     home_list_free(&s->homes);
     file_flush_destroy(&s->flush);
+    pthread_mutex_destroy(&s->status.mutex);
     if (s->fd >= 0) {
         close(s->fd);
         s->fd = -1;

@@ -20,6 +20,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "block/image.h"
+
 #define PROBE_MIN 512u
 #define PROBE_MAX 4096u
 
@@ -194,6 +196,13 @@ static bool is_in_memory(BlockDriverState *bs, const struct stat *st)
            (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
 }
 
+void file_round_up_for_tools(BlockDriverState *bs)
+{
+    if (bs->open_flags & BDRV_OPEN_SECTORS) {
+        bs->total_bytes = (bs->total_bytes + 511) & ~511LL;
+    }
+}
+
 /* Length, and of a device its block size. */
 static bool probe_size(BlockDriverState *bs, struct stat *st, GError **error)
 {
@@ -204,6 +213,7 @@ static bool probe_size(BlockDriverState *bs, struct stat *st, GError **error)
     if (fstat(s->fd, st) == 0) {
         bs->total_bytes = st->st_size;
         if (!s->is_device) {
+            file_round_up_for_tools(bs);
             return true;
         }
         if (S_ISCHR(st->st_mode)) {

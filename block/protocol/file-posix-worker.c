@@ -96,13 +96,13 @@ static int zero_range(FileState *s, Range range)
     return ret;
 }
 
-static int write_zero_bytes(FileState *s, Range range)
+int file_write_zero_bytes(int fd, int64_t offset, int64_t bytes)
 {
     struct iovec iov[ZERO_IOV];
     int64_t done = 0;
 
-    while (done < range.bytes) {
-        int64_t rest = range.bytes - done;
+    while (done < bytes) {
+        int64_t rest = bytes - done;
         unsigned n;
         ssize_t ret;
 
@@ -111,7 +111,7 @@ static int write_zero_bytes(FileState *s, Range range)
             iov[n].iov_len = MIN(rest, ZERO_BYTES);
             rest -= iov[n].iov_len;
         }
-        ret = pwritev(s->fd, iov, n, range.offset + done);
+        ret = pwritev(fd, iov, n, offset + done);
         if (ret < 0 && errno != EINTR) {
             return -errno;
         }
@@ -121,6 +121,11 @@ static int write_zero_bytes(FileState *s, Range range)
         done += MAX(ret, 0);
     }
     return 0;
+}
+
+static int write_zero_bytes(FileState *s, Range range)
+{
+    return file_write_zero_bytes(s->fd, range.offset, range.bytes);
 }
 
 static int worker_sync(BlockDriverState *bs)
@@ -224,6 +229,7 @@ static int range_fn(ThreadPoolWork *work)
     BlockRequest *req = request_of_work(work);
     BlockDriverState *bs = req->protocol;
 
+    file_status_forget(bs->opaque);
     return req->op == BLOCK_DISCARD ? discard(bs->opaque, req)
                                     : write_zeroes(bs, req);
 }

@@ -129,6 +129,8 @@ static void file_submit(BlockDriverState *bs, BlockRequest *req)
 
 const BlockDriver bdrv_file = {
     .name = "file",
+    .image = &file_image,
+    .claim = file_claim,
     .is_protocol = true,
     .instance_size = sizeof(FileState),
     .open = file_open,
@@ -140,6 +142,8 @@ const BlockDriver bdrv_file = {
 
 const BlockDriver bdrv_host_device = {
     .name = "host_device",
+    .image = &host_device_image,
+    .claim = file_claim,
     .is_protocol = true,
     .instance_size = sizeof(FileState),
     .open = host_device_open,

@@ -16,6 +16,7 @@
 #include <pthread.h>
 
 #include "block/driver.h"
+#include "file-lock.h"
 
 #define FILE_MAX_BATCH_LIMIT 1024
 
@@ -29,6 +30,13 @@ typedef struct FileFlush {
                               Whoever made it busy */
 } FileFlush;
 
+/* Where data was seen last: runs of requests ask about the same stretch. */
+typedef struct FileStatusCache {
+    pthread_mutex_t mutex;
+    int64_t start, end;    /* GUARDED_BY mutex: holds data; empty: unknown */
+    unsigned forgotten;    /* GUARDED_BY mutex: times */
+} FileStatusCache;
+
 typedef struct FileState {
     /* written by open, read by all threads after */
     int fd;
@@ -38,6 +46,7 @@ typedef struct FileState {
     unsigned device_block_size; /* logical; of a device only */
     EngineType aio;
     unsigned max_batch;
+    FileLockParams locks; /* main thread */
 
     /*
      * Set once by whoever learns of it, in any thread; relaxed atomics, they
@@ -52,6 +61,7 @@ typedef struct FileState {
      */
     bool flush_failed;
 
+    FileStatusCache status; /* file-posix-image.c */
     FileFlush flush;
     HomeList homes;      /* of FileHome */
 } FileState;
@@ -80,6 +90,9 @@ void file_close(BlockDriverState *bs);
  */
 bool file_probe(BlockDriverState *bs, GError **error);
 
+/* Makes bs->total_bytes whole sectors, if it was opened like that. */
+void file_round_up_for_tools(BlockDriverState *bs);
+
 /* --- file-posix.c --- */
 
 /* Sends req->engine, whose op, flags and cb are set, to the engine.
@@ -93,6 +106,33 @@ void file_flush_destroy(FileFlush *flush); /* Context: main */
 
 /* Takes a flush. Context: home */
 void file_flush_submit(BlockDriverState *bs, BlockRequest *req);
+
+/* --- file-posix-image.c, file-posix-create.c --- */
+
+extern const BlockImageOps file_image, host_device_image;
+
+/* Locks as BlockDriver.claim() asks for. Context: main */
+bool file_claim(BlockDriverState *bs, unsigned flags, GError **error);
+
+typedef struct FileResize {
+    int fd;
+    int64_t from, to;
+    int prealloc;         /* BlockPrealloc */
+    const char *step;     /* that failed */
+} FileResize;
+
+/* Makes a regular file longer or shorter; leaves it as it was on failure.
+ * Returns 0 or a negative errno, and then what it was doing in resize->step.
+ * Context: any; takes its time */
+int file_resize(FileResize *resize);
+
+/* Writes zeroes. Returns 0 or a negative errno. Context: any; takes its time */
+int file_write_zero_bytes(int fd, int64_t offset, int64_t bytes);
+
+bool file_create(const char *path, Options *opts, GError **error);
+
+/* The data the file has may be gone. Context: any */
+void file_status_forget(FileState *s);
 
 /* --- file-posix-worker.c --- */
 

@@ -9,6 +9,7 @@
  */
 #include "block/driver.h"
 
+#include "block/image.h"
 #include "block/iov.h"
 #include "block/plug.h"
 #include "home-list.h"
@@ -124,6 +125,39 @@ static void null_submit(BlockDriverState *bs, BlockRequest *req)
     }
 }
 
+static int coroutine_fn null_co_block_status(BlockDriverState *bs,
+                                             int64_t offset, int64_t bytes,
+                                             BlockStatus *status)
+{
+    NullState *s = bs->opaque;
+
+    status->flags = BLOCK_STATUS_OFFSET | BLOCK_STATUS_ALLOCATED |
+                    (s->read_zeroes ? BLOCK_STATUS_ZERO : 0);
+    status->bytes = bytes;
+    status->map = offset;
+    status->file = bs;
+    return 0;
+}
+
+static bool coroutine_fn null_co_truncate(BlockDriverState *bs,
+                                          const BlockTruncate *to,
+                                          GError **error)
+{
+    bs->total_bytes = to->bytes;
+    return true;
+}
+
+static int64_t null_allocated_bytes(BlockDriverState *bs)
+{
+    return 0;
+}
+
+static const BlockImageOps null_image = {
+    .co_block_status = null_co_block_status,
+    .co_truncate = null_co_truncate,
+    .allocated_bytes = null_allocated_bytes,
+};
+
 static const char *const null_strong_options[] = {
     "size", "read-zeroes", NULL,
 };
@@ -139,6 +173,7 @@ const BlockDriver bdrv_null_co = {
     .name = "null-co",
     .is_protocol = true,
     .instance_size = sizeof(NullState),
+    .image = &null_image,
     .strong_options = null_strong_options,
     .exact_name = null_exact_name,
     .open = null_open,
@@ -152,6 +187,7 @@ const BlockDriver bdrv_null_aio = {
     .name = "null-aio",
     .is_protocol = true,
     .instance_size = sizeof(NullState),
+    .image = &null_image,
     .strong_options = null_strong_options,
     .exact_name = null_exact_name,
     .open = null_open,

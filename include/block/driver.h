@@ -110,6 +110,12 @@ struct BlockDriver {
      */
     bool (*open)(BlockDriverState *bs, Options *opts, GError **error);
 
+    /*
+     * A format has opened the node for its file: takes the locks that keep
+     * others from writing to it. @flags: BDRV_CLAIM_. Optional. Context: main
+     */
+    bool (*claim)(BlockDriverState *bs, unsigned flags, GError **error);
+
     /* No request is in flight, no context attached. Context: main */
     void (*close)(BlockDriverState *bs);
 
@@ -148,6 +154,9 @@ bool bdrv_set_block_size(BlockDriverState *bs, uint32_t block_size,
 
 /* After drv->open: fills in what it left 0. Context: main */
 void bdrv_finish_limits(BlockDriverState *bs);
+
+/* Others may not write to the node's file, for a format's metadata is in it. */
+#define BDRV_CLAIM_RESIZE 0x1 /* and the format will make it longer */
 
 /* Down the graph, children first. Context: home of @ctx */
 void bdrv_attach_context(BlockDriverState *bs, AioContext *ctx);

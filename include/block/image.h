@@ -153,13 +153,16 @@ struct BlockImageOps {
      * images. Context: any */
     int (*probe)(const uint8_t *buf, size_t bytes, const char *filename);
 
-    const BlockOptionHelp *create_options; /* ends with name NULL */
+    /* Ends with name NULL. A protocol that has them and no create() is of
+     * things that are there: devices, exports. Their first sector is cleared. */
+    const BlockOptionHelp *create_options;
 
     /*
      * Makes the image @filename. @opts has "size" and what the user gave of
      * create_options, as strings; what is left over is an error of the
      * driver's. Nothing is left behind on failure that was not there before,
-     * as far as that is possible. Context: main
+     * as far as that is possible. A protocol that has a "filename" gets that.
+     * Context: main
      */
     bool (*create)(const char *filename, Options *opts, GError **error);
 
@@ -237,6 +240,7 @@ struct BlockImageOps {
  */
 bool coroutine_fn bdrv_co_truncate(BlockDriverState *bs,
                                    const BlockTruncate *to, GError **error);
+/* Bytes, or a negative errno. Context: any */
 int64_t bdrv_allocated_bytes(BlockDriverState *bs);
 
 /* --- opening by name --- */
@@ -250,6 +254,12 @@ int64_t bdrv_allocated_bytes(BlockDriverState *bs);
 #define BDRV_OPEN_DIRECT     0x40 /* cache=none, directsync */
 #define BDRV_OPEN_DISCARD    0x80 /* discard=unmap */
 #define BDRV_OPEN_COPY_ON_READ 0x100
+/*
+ * Set by bdrv_open_image(): the length of a file is rounded up to 512, and
+ * others may write to it as long as no format owns it. So it is in QEMU's
+ * tools; a disk that is served is held to what it is.
+ */
+#define BDRV_OPEN_SECTORS    0x200
 
 /*
  * Opens what people name on a command line: a path, "json:{...}",
@@ -264,8 +274,14 @@ BlockDriverState *bdrv_open_image(const char *filename, const char *format,
                                   Options *extra, unsigned flags,
                                   GError **error);
 
-/* The file of a new image, without format: made by @filename's protocol.
- * Context: main */
+/* The driver of the protocol that @filename names or, as a path, implies.
+ * Context: any */
+const BlockDriver *bdrv_find_protocol(const char *filename, GError **error);
+
+/*
+ * The file of a new image, without format: made by @filename's protocol. What
+ * is left over of @opts, which stay the caller's, is an error. Context: main
+ */
 bool bdrv_create_file(const char *filename, Options *opts, GError **error);
 
 /* For formats: bs->backing from bs->backing_file, unless the options say

@@ -210,20 +210,55 @@ static void test_flags(void)
     bdrv_unref(bs);
 }
 
-/* Of two openers one writes: only who shares may look at the same time. */
+static void expect_lock_error(const char *name, unsigned flags,
+                              const char *lock)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *message = g_strdup_printf(
+        "Failed to get %s lock\nIs another process using the image [%s]?",
+        lock, name);
+
+    g_assert_null(bdrv_open_image(name, "raw", NULL, flags, &error));
+    g_assert_cmpstr(error->message, ==, message);
+}
+
+/* A disk that is served has one writer. */
+static void test_served(void)
+{
+    g_autoptr(TestImage) image = image_here(8192);
+    g_autoptr(BlockDriverState) served =
+        test_open("file,filename=%s", base_of(image));
+    g_autoptr(BlockDriverState) reader = open_ok(base_of(image), NULL, NULL,
+                                                 RO);
+
+    g_assert_false(served->read_only);
+    expect_lock_error(base_of(image), 0, "\"write\"");
+}
+
+/* Raw data is anybody's, until there is a format in it. */
 static void test_share(void)
 {
     g_autoptr(TestImage) image = image_here(8192);
     g_autoptr(BlockDriverState) writer = open_ok(base_of(image), "raw", NULL,
                                                  0);
-    g_autoptr(BlockDriverState) other = NULL;
-    g_autofree char *message = g_strdup_printf(
-        "Failed to get shared \"write\" lock\nIs another process using the "
-        "image [%s]?", base_of(image));
+    BlockDriverState *other = open_ok(base_of(image), "raw", NULL, 0);
+    BlockDriverState *file = other->file;
+    g_autoptr(GError) error = NULL;
 
-    open_fails(base_of(image), NULL, NULL, message);
-    other = open_ok(base_of(image), NULL, NULL, RO | BDRV_OPEN_SHARE);
+    g_assert_false(file->drv->claim(file, 0, &error));
+    g_assert_true(g_str_has_prefix(error->message,
+                                   "Failed to get shared \"write\" lock"));
+    bdrv_unref(other);
+    file = writer->file;
+    g_assert_true(file->drv->claim(file, BDRV_CLAIM_RESIZE, NULL));
+    expect_lock_error(base_of(image), 0, "\"write\"");
+    other = open_ok(base_of(image), "raw", NULL, RO);
+    g_assert_false(other->file->drv->claim(other->file, 0, NULL));
+    bdrv_unref(other);
+    other = open_ok(base_of(image), "raw", NULL, RO | BDRV_OPEN_SHARE);
     g_assert_true(other->force_share && other->file->force_share);
+    g_assert_true(other->file->drv->claim(other->file, 0, NULL));
+    bdrv_unref(other);
 }
 
 /* One request to the image as a tool sends it: in bytes. */
@@ -326,6 +361,7 @@ int main(int argc, char **argv)
     g_test_add_func("/image-open/names", test_names);
     g_test_add_func("/image-open/errors", test_errors);
     g_test_add_func("/image-open/flags", test_flags);
+    g_test_add_func("/image-open/served", test_served);
     g_test_add_func("/image-open/share", test_share);
     g_test_add_func("/image-open/probed-write", test_probed_write);
     g_test_add_func("/image-open/said-raw-write", test_said_raw_write);

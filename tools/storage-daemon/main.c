@@ -12,6 +12,7 @@
 #include "drive.h"
 #include "export.h"
 #include "object.h"
+#include "block/control.h"
 #include "block/graph.h"
 #include "block/log.h"
 #include "config.h"
@@ -185,6 +186,7 @@ static void take_down(Daemon *daemon)
         run(daemon);
     }
     bdrv_close_all();
+    control_stop();
     object_free_all();
     if (daemon->signal_handler) {
         aio_handler_remove(daemon->signal_handler);

@@ -99,10 +99,60 @@ static bool lock_check_bytes(int fd, const char *path, unsigned mask,
     return true;
 }
 
+static bool lock_check(int fd, const char *path,
+                       const FileLockParams *params, GError **error)
+{
+    unsigned unshared = FILE_PERM_ALL & ~params->shared;
+
+    return lock_check_bytes(fd, path, params->held, UNSHARED_BASE, error) &&
+           lock_check_bytes(fd, path, unshared, HELD_BASE, error);
+}
+
+static bool lock_take(int fd, const char *path, const FileLockParams *params,
+                      GError **error)
+{
+    unsigned unshared = FILE_PERM_ALL & ~params->shared;
+
+    return lock_take_bytes(fd, path, params->held, HELD_BASE, error) &&
+           lock_take_bytes(fd, path, unshared, UNSHARED_BASE, error);
+}
+
+/* Gives back what @params do not need. */
+static void lock_drop(int fd, const FileLockParams *params)
+{
+    unsigned unshared = FILE_PERM_ALL & ~params->shared;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(perm_names); i++) {
+        if (!(params->held & (1u << i))) {
+            lock_byte(fd, F_OFD_SETLK, F_UNLCK, HELD_BASE + i);
+        }
+        if (!(unshared & (1u << i))) {
+            lock_byte(fd, F_OFD_SETLK, F_UNLCK, UNSHARED_BASE + i);
+        }
+    }
+}
+
+/* The old descriptor asks whether others mind: to the new one, the locks of
+ * the old are those of another. */
+bool file_lock_move(int from_fd, int to_fd, const char *path,
+                    const FileLockParams *from, const FileLockParams *to,
+                    GError **error)
+{
+    if (to->locking == FILE_LOCKING_OFF || lock_probe(from_fd) < 0) {
+        return true;
+    }
+    if (lock_take(from_fd, path, to, error) &&
+        lock_check(from_fd, path, to, error) &&
+        lock_take(to_fd, path, to, error)) {
+        return true;
+    }
+    lock_drop(from_fd, from);
+    return false;
+}
+
 bool file_lock_take(int fd, const char *path, const FileLockParams *params,
                     GError **error)
 {
-    unsigned unshared = FILE_PERM_ALL & ~params->shared;
     int ret;
 
     if (params->locking == FILE_LOCKING_OFF) {
@@ -118,8 +168,6 @@ bool file_lock_take(int fd, const char *path, const FileLockParams *params,
                     g_strerror(-ret));
         return false;
     }
-    return lock_take_bytes(fd, path, params->held, HELD_BASE, error) &&
-           lock_take_bytes(fd, path, unshared, UNSHARED_BASE, error) &&
-           lock_check_bytes(fd, path, params->held, UNSHARED_BASE, error) &&
-           lock_check_bytes(fd, path, unshared, HELD_BASE, error);
+    return lock_take(fd, path, params, error) &&
+           lock_check(fd, path, params, error);
 }

@@ -36,4 +36,13 @@ typedef struct FileLockParams {
 bool file_lock_take(int fd, const char *path, const FileLockParams *params,
                     GError **error);
 
+/*
+ * For another descriptor of the same file: @to_fd gets locks for @to, while
+ * @from_fd has those of @from, and both do until one is closed. On failure
+ * @from_fd has what it had; @to_fd may have some. Context: main
+ */
+bool file_lock_move(int from_fd, int to_fd, const char *path,
+                    const FileLockParams *from, const FileLockParams *to,
+                    GError **error);
+
 #endif

@@ -114,6 +114,9 @@ extern const BlockImageOps file_image, host_device_image;
 /* Locks as BlockDriver.claim() asks for. Context: main */
 bool file_claim(BlockDriverState *bs, unsigned flags, GError **error);
 
+/* BlockDriver.reopen(), in file-posix-reopen.c. Context: main */
+bool file_reopen(BlockDriverState *bs, unsigned flags, GError **error);
+
 typedef struct FileResize {
     int fd;
     int64_t from, to;

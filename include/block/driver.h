@@ -116,6 +116,14 @@ struct BlockDriver {
      */
     bool (*claim)(BlockDriverState *bs, unsigned flags, GError **error);
 
+    /*
+     * Access and caching change: @flags are what BDRV_OPEN_READ_ONLY, _DIRECT
+     * and _NO_FLUSH will be; fields of @bs are set after. The file has been
+     * reopened if it is to be written to, else it will be. On failure nothing
+     * has changed. Optional. Context: main, nothing in flight
+     */
+    bool (*reopen)(BlockDriverState *bs, unsigned flags, GError **error);
+
     /* No request is in flight, no context attached. Context: main */
     void (*close)(BlockDriverState *bs);
 

@@ -30,6 +30,15 @@ BlockDriverState *bdrv_ref(BlockDriverState *bs); /* Context: main */
 /* The last reference closes. Context: main, drained */
 void bdrv_unref(BlockDriverState *bs);
 
+/*
+ * Changes access and caching of an open node and of the files it is made of,
+ * not of its backing files: @flags are BDRV_OPEN_READ_ONLY, _DIRECT and
+ * _NO_FLUSH of block/image.h, each on or off. On failure everything is as it
+ * was. A BlockBackend of the node keeps what it allows: make a new one.
+ * Context: main; nothing is in flight, nobody else uses the files
+ */
+bool bdrv_reopen(BlockDriverState *bs, unsigned flags, GError **error);
+
 /* Drops the references that bdrv_open_blockdev() kept. Context: main */
 void bdrv_close_all(void);
 

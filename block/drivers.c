@@ -12,6 +12,11 @@ static const BlockDriver *const drivers[] = {
 
 static GSList *registered;
 
+typedef struct ProbeBest {
+    const BlockDriver *driver;
+    int sure;
+} ProbeBest;
+
 void bdrv_register(const BlockDriver *driver)
 {
     registered = g_slist_prepend(registered, (void *)driver);
@@ -34,23 +39,31 @@ const BlockDriver *bdrv_find_driver(const char *name)
     return NULL;
 }
 
+/* Takes the place of the best so far where it is surer. */
+static void ask(const BlockDriver *driver, const uint8_t *buf, size_t bytes,
+                const char *filename, ProbeBest *best)
+{
+    const BlockImageOps *image = driver->image;
+    int sure = image && image->probe ? image->probe(buf, bytes, filename) : 0;
+
+    if (sure > best->sure) {
+        best->sure = sure;
+        best->driver = driver;
+    }
+}
+
 const BlockDriver *bdrv_probe(const uint8_t *buf, size_t bytes,
                               const char *filename)
 {
-    const BlockDriver *best = &bdrv_raw;
-    int most = 0;
+    ProbeBest best = { .driver = &bdrv_raw };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(drivers); i++) {
-        const BlockImageOps *image = drivers[i]->image;
-        int sure = image && image->probe ? image->probe(buf, bytes, filename)
-                                         : 0;
-
-        if (sure > most) {
-            most = sure;
-            best = drivers[i];
-        }
+        ask(drivers[i], buf, bytes, filename, &best);
     }
-    return best;
+    for (GSList *l = registered; l; l = l->next) {
+        ask(l->data, buf, bytes, filename, &best);
+    }
+    return best.driver;
 }
 
 char *bdrv_driver_names(void)

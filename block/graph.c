@@ -269,7 +269,7 @@ static bool open_driver(BlockDriverState *bs, Options *opts, bool must_write,
         return false;
     }
     if (!adopt_read_only(bs, opts, must_write, error) ||
-        !claim_file(bs, error) || !bs->drv->open(bs, opts, error)) {
+        !image_check_loop(bs, opts, error) || !claim_file(bs, error) || !bs->drv->open(bs, opts, error)) {
         return false;
     }
     bdrv_finish_limits(bs);
@@ -304,6 +304,7 @@ BlockDriverState *graph_open_node(Options *options, const NodeSpec *spec,
         free_node(bs);
         return NULL;
     }
+    bs->overlay = NULL;
     image_name_node(bs, given);
     add_to_table(bs);
     return bs;

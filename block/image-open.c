@@ -11,6 +11,7 @@
 #include "block/image.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 #include "block/block-co.h"
 #include "block/control.h"
@@ -216,6 +217,26 @@ static void warn_probed(const BlockDriverState *bs)
               "restrictions.");
 }
 
+/* The reference to @bs goes to the filter over it, or is dropped. */
+static BlockDriverState *add_copy_on_read(BlockDriverState *bs,
+                                          GError **error)
+{
+    g_autoptr(BlockDriverState) below = bs;
+    Options *opts;
+
+    if (bs->read_only) {
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                    "Can't use copy-on-read on read-only device");
+        return NULL;
+    }
+    opts = options_new("");
+    options_set_str(opts, "driver", "copy-on-read");
+    options_set_str(opts, "file", bs->node_name);
+    take_flags(opts, 0);
+    return graph_open_node(opts, &(NodeSpec){ .flags = bs->open_flags },
+                           error);
+}
+
 BlockDriverState *bdrv_open_image(const char *filename, const char *format,
                                   Options *extra, unsigned flags,
                                   GError **error)
@@ -233,11 +254,15 @@ BlockDriverState *bdrv_open_image(const char *filename, const char *format,
     }
     take_flags(opts, flags);
     bs = image_open_node(g_steal_pointer(&opts), &spec, error);
+    if (bs) {
+        warn_probed(bs);
+    }
+    if (bs && (flags & BDRV_OPEN_COPY_ON_READ)) {
+        bs = add_copy_on_read(bs, error);
+    }
     if (!bs) {
         image_strip_what(error);
-        return NULL;
     }
-    warn_probed(bs);
     return bs;
 }
 
@@ -279,6 +304,49 @@ char *bdrv_backing_path(const char *image, const char *backing,
                            backing);
 }
 
+static const BlockDriverState *file_of(const BlockDriverState *bs)
+{
+    while (bs && bs->file) {
+        bs = bs->file;
+    }
+    return bs;
+}
+
+static bool same_file(const BlockDriverState *a, const BlockDriverState *b)
+{
+    struct stat a_st, b_st;
+
+    if (a->drv != b->drv) {
+        return false;
+    }
+    if (g_str_equal(a->filename, b->filename)) {
+        return true;
+    }
+    return a->drv == &bdrv_file && stat(a->filename, &a_st) == 0 &&
+           stat(b->filename, &b_st) == 0 && a_st.st_dev == b_st.st_dev &&
+           a_st.st_ino == b_st.st_ino;
+}
+
+/* Only a format goes on to another file from there. */
+bool image_check_loop(const BlockDriverState *bs, const Options *opts,
+                      GError **error)
+{
+    const BlockDriverState *file = file_of(bs);
+
+    if (bs->drv == &bdrv_raw || file == bs) {
+        return true;
+    }
+    for (const BlockDriverState *o = bs->overlay; o; o = o->overlay) {
+        if (!o->drv->is_filter && same_file(file, file_of(o))) {
+            g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                        "%s: Backing file '%s' creates an infinite loop.",
+                        options_what(opts), file->filename);
+            return false;
+        }
+    }
+    return true;
+}
+
 /* What the image names, as options. False: an error. */
 static bool backing_from_header(BlockDriverState *bs, Options *opts,
                                 GError **error)
@@ -288,7 +356,9 @@ static bool backing_from_header(BlockDriverState *bs, Options *opts,
     if (bs->backing_format && !options_has(opts, "driver")) {
         options_set_str(opts, "driver", bs->backing_format);
     }
-    if (!bs->backing_file || options_has(opts, "file") ||
+    if (!bs->backing_file || options_peek_str(opts, "file") ||
+        options_has(opts, "file.filename") ||
+        options_has(opts, "file.driver") ||
         is_protocol_driver(options_peek_str(opts, "driver"))) {
         return true;
     }

@@ -10,6 +10,8 @@
 #include "block/image.h"
 
 #define NODE_NAME_MAX 31
+/* Opening goes down the graph by recursion, and images say how deep that is. */
+#define MAX_DEPTH 1000
 
 /* As QEMU wants identifiers: what starts with '#' is ours to give. */
 static bool is_well_formed(const char *name)
@@ -103,6 +105,10 @@ static void inherit(BlockDriverState *bs, const NodeSpec *spec)
 {
     const BlockDriverState *above = spec->parent;
 
+    bs->overlay = spec->backing ? above
+                  : above->drv && above->drv->is_filter ? above->overlay
+                                                        : NULL;
+    bs->open_depth = above->open_depth + 1;
     bs->open_flags = above->open_flags & ~BDRV_OPEN_NO_BACKING;
     bs->read_only = above->read_only || spec->backing;
     bs->auto_read_only = above->auto_read_only && !spec->backing;
@@ -120,9 +126,14 @@ bool node_options_take(Options *opts, const NodeSpec *spec,
     bs->probed = spec->probed;
     if (spec->parent) {
         inherit(bs, spec);
-        bs->overlay = spec->backing ? spec->parent : NULL;
     }
     if (!take_booleans(opts, bs, error) || !take_enums(opts, bs, error)) {
+        return false;
+    }
+    if (bs->open_depth > MAX_DEPTH) {
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                    "%s: more than %d images and files below each other",
+                    options_what(opts), MAX_DEPTH);
         return false;
     }
     if (bs->force_share && !bs->read_only) {

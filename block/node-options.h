@@ -43,6 +43,13 @@ BlockDriverState *graph_find_node(const Options *opts, const char *name,
 BlockDriverState *image_open_node(Options *opts, const NodeSpec *spec,
                                   GError **error);
 
+/*
+ * That @bs, whose file is open, is not made of the same file as one of the
+ * images whose backing file it is going to be. Context: main
+ */
+bool image_check_loop(const BlockDriverState *bs, const Options *opts,
+                      GError **error);
+
 /* Nodes opened for the tools begin their errors with ": ", for who calls
  * knows best which image it is about. Takes that away. */
 void image_strip_what(GError **error);

@@ -71,6 +71,7 @@ struct BlockDriverState {
     unsigned open_flags;       /* BDRV_OPEN_ of block/image.h */
     const BlockDriverState *overlay; /* whose backing file it is going to be;
                                   while it is opened */
+    unsigned open_depth;       /* nodes above the one that was asked for */
 
     AioContext *home;          /* of a driver with one_home, else NULL; only
                                   changes while nothing is in flight */

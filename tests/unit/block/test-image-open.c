@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "block/block-co.h"
@@ -210,6 +212,197 @@ static void test_flags(void)
     bdrv_unref(bs);
 }
 
+/* --- a format: its file says "overlay BACKING [FORMAT]" --- */
+
+typedef struct Header {
+    BlockDriverState *file;
+    char text[128];
+    int ret;
+} Header;
+
+static void coroutine_fn header_entry(void *opaque)
+{
+    Header *header = opaque;
+
+    header->ret = bdrv_co_pread(header->file, 0, sizeof(header->text) - 1,
+                                header->text);
+}
+
+static bool overlay_open(BlockDriverState *bs, Options *opts, GError **error)
+{
+    Header header = { .file = bs->file };
+    g_auto(GStrv) words = NULL;
+
+    bdrv_run_co(bs->file, header_entry, &header);
+    g_assert_cmpint(header.ret, ==, 0);
+    words = g_strsplit(g_strchomp(header.text), " ", -1);
+    bs->total_bytes = 4096;
+    bs->backing_file = g_strdup(words[1]);
+    bs->backing_format = words[1] ? g_strdup(words[2]) : NULL;
+    return bdrv_open_backing(bs, opts, error);
+}
+
+static int overlay_probe(const uint8_t *buf, size_t bytes,
+                         const char *filename)
+{
+    return bytes > 7 && memcmp(buf, "overlay", 7) == 0 ? 100 : 0;
+}
+
+static void overlay_submit(BlockDriverState *bs, BlockRequest *req)
+{
+    bdrv_submit(bs->file, req);
+}
+
+static const BlockImageOps overlay_image = { .probe = overlay_probe };
+
+static const BlockDriver overlay_driver = {
+    .name = "overlay",
+    .image = &overlay_image,
+    .open = overlay_open,
+    .submit = overlay_submit,
+};
+
+static void write_overlay(const char *name, const char *words)
+{
+    g_autofree char *text = g_strdup_printf("overlay %s\n", words);
+
+    g_assert_true(g_file_set_contents(name, text, -1, NULL));
+}
+
+static void test_backing(void)
+{
+    g_autoptr(TestImage) image = image_here(8192);
+    BlockDriverState *bs;
+
+    g_assert_cmpint(mkdir("d", 0700), ==, 0);
+    write_overlay("d/top", "middle");
+    write_overlay("d/middle", "../image raw");
+    bs = open_ok("d/top", NULL, NULL, BDRV_OPEN_DIRECT);
+    g_assert_cmpstr(bs->drv->name, ==, "overlay");
+    g_assert_cmpstr(bs->backing->drv->name, ==, "overlay");
+    g_assert_cmpstr(bs->backing->filename, ==, "d/middle");
+    g_assert_cmpstr(bs->backing->backing->filename, ==, "d/../image");
+    g_assert_false(bs->read_only || bs->backing->backing->probed);
+    g_assert_true(bs->backing->read_only && bs->backing->file->read_only &&
+                  bs->backing->file->cache_direct);
+    bdrv_unref(bs);
+    bs = open_ok("d/top", NULL, NULL, BDRV_OPEN_NO_BACKING | RO);
+    g_assert_null(bs->backing);
+    g_assert_cmpstr(bs->filename, ==, "d/top");
+    bdrv_unref(bs);
+    /* guessed below as well, without a warning: nobody writes there */
+    write_overlay("d/middle", "../image");
+    bs = open_ok("d/top", NULL, NULL, 0);
+    g_assert_true(bs->backing->backing->probed);
+    bdrv_unref(bs);
+}
+
+static void test_backing_options(void)
+{
+    static const struct {
+        const char *extra, *filename, *backing;
+    } cases[] = {
+        { "backing.driver=raw,backing.file.filename=image",
+          "json:{\"backing\": {\"driver\": \"raw\", \"file\": {\"driver\": "
+          "\"file\", \"filename\": \"image\"}}, \"driver\": \"overlay\", "
+          "\"file\": {\"driver\": \"file\", \"filename\": \"d/top\"}}",
+          "image" },
+        { "backing.file.filename=d/middle", "d/top", "d/middle" },
+        { "backing.driver=raw", "d/top", "d/middle" },
+        { "backing.file.locking=off", "d/top", "d/middle" },
+        { "{\"backing\": null}",
+          "json:{\"backing\": null, \"driver\": \"overlay\", \"file\": "
+          "{\"driver\": \"file\", \"filename\": \"d/top\"}}", NULL },
+        { "backing=middle", "d/top", "d/middle" },
+        { "file.driver=raw,file.file.filename=d/top",
+          "json:{\"driver\": \"overlay\", \"file\": {\"driver\": \"raw\", "
+          "\"file\": {\"driver\": \"file\", \"filename\": \"d/top\"}}}",
+          "d/middle" },
+    };
+    g_autoptr(TestImage) image = image_here(8192);
+    g_autoptr(BlockDriverState) middle = NULL;
+
+    g_assert_cmpint(mkdir("d", 0700), ==, 0);
+    write_overlay("d/top", "middle");
+    write_overlay("d/middle", "");
+    middle = open_ok("d/middle", NULL, "node-name=middle", RO);
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        bool is_file = strstr(cases[i].extra, "file.driver=raw");
+        g_autoptr(BlockDriverState) bs = open_ok(is_file ? NULL : "d/top",
+                                                 "overlay", cases[i].extra,
+                                                 RO);
+
+        g_assert_cmpstr(bs->filename, ==, cases[i].filename);
+        g_assert_cmpstr(bs->backing ? bs->backing->filename : NULL, ==,
+                        cases[i].backing);
+    }
+}
+
+static void test_backing_errors(void)
+{
+    static const struct {
+        const char *header, *extra, *message;
+    } cases[] = {
+        { "nope", NULL, "Could not open 'd/nope': No such file or directory" },
+        { "foo:bar", NULL, "Unknown protocol 'foo'" },
+        { "middle foo", NULL, "Unknown driver 'foo'" },
+        { "middle", "backing=foo",
+          "Cannot find device='foo' nor node-name='foo'" },
+        { "middle", "backing.foo=1",
+          "Block format 'overlay' does not support the option 'foo'" },
+        { "middle", "backing.file.filename=nope",
+          "Could not open 'nope': No such file or directory" },
+        { "json:{}", NULL, "Must specify either driver or file" },
+        { "top", NULL, "Backing file 'd/top' creates an infinite loop." },
+        { "link", NULL, "Backing file 'd/link' creates an infinite loop." },
+        { "json:{\"file.filename\":\"d/../d/top\"}", NULL,
+          "Backing file 'd/../d/top' creates an infinite loop." },
+        { "middle2", NULL, "Could not open backing file: Backing file 'd/top' "
+          "creates an infinite loop." },
+    };
+    g_autoptr(TestImage) image = image_here(8192);
+
+    g_assert_cmpint(mkdir("d", 0700), ==, 0);
+    write_overlay("d/middle", "");
+    write_overlay("d/middle2", "top");
+    g_assert_cmpint(symlink("top", "d/link"), ==, 0);
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *message = g_strconcat("Could not open backing file: ",
+                                               cases[i].message, NULL);
+
+        write_overlay("d/top", cases[i].header);
+        open_fails("d/top", NULL, cases[i].extra, message);
+    }
+}
+
+/* An image of which each opens the next does not exhaust anything. */
+static void test_backing_depth(void)
+{
+    g_autoptr(TestImage) image = image_here(8192);
+    g_autoptr(GError) error = NULL;
+    struct rlimit limit, plenty = { 4096, 4096 };
+
+    g_assert_cmpint(getrlimit(RLIMIT_NOFILE, &limit), ==, 0);
+    if (limit.rlim_max < plenty.rlim_max) {
+        g_test_skip("few descriptors");
+        return;
+    }
+    plenty.rlim_max = limit.rlim_max;
+    g_assert_cmpint(setrlimit(RLIMIT_NOFILE, &plenty), ==, 0);
+    for (unsigned i = 0; i < 1100; i++) {
+        g_autofree char *name = g_strdup_printf("i%u", i);
+        g_autofree char *next = g_strdup_printf("i%u overlay", i + 1);
+
+        write_overlay(name, next);
+    }
+    g_assert_null(bdrv_open_image("i0", NULL, NULL, RO, &error));
+    g_assert_true(g_str_has_suffix(error->message, "file: more than 1000 "
+                                   "images and files below each other"));
+    g_assert_cmpint(setrlimit(RLIMIT_NOFILE, &limit), ==, 0);
+}
+
+/* --- who else may use the file --- */
+
 static void expect_lock_error(const char *name, unsigned flags,
                               const char *lock)
 {
@@ -361,6 +554,11 @@ int main(int argc, char **argv)
     g_test_add_func("/image-open/names", test_names);
     g_test_add_func("/image-open/errors", test_errors);
     g_test_add_func("/image-open/flags", test_flags);
+    bdrv_register(&overlay_driver);
+    g_test_add_func("/image-open/backing", test_backing);
+    g_test_add_func("/image-open/backing-options", test_backing_options);
+    g_test_add_func("/image-open/backing-errors", test_backing_errors);
+    g_test_add_func("/image-open/backing-depth", test_backing_depth);
     g_test_add_func("/image-open/served", test_served);
     g_test_add_func("/image-open/share", test_share);
     g_test_add_func("/image-open/probed-write", test_probed_write);

@@ -12,6 +12,7 @@
 typedef struct BlockDriver BlockDriver;
 typedef struct BlockDriverState BlockDriverState;
 typedef struct BlockImageOps BlockImageOps; /* block/image.h */
+typedef struct BlockDebugOps BlockDebugOps; /* block/debug.h */
 
 /* What a node asks of requests, and how it would like them. Bytes. */
 typedef struct BlockLimits {
@@ -72,6 +73,7 @@ struct BlockDriverState {
     const BlockDriverState *overlay; /* whose backing file it is going to be;
                                   while it is opened */
     unsigned open_depth;       /* nodes above the one that was asked for */
+    bool debugged;             /* drv->debug wants to know what happens */
 
     AioContext *home;          /* of a driver with one_home, else NULL; only
                                   changes while nothing is in flight */
@@ -102,6 +104,7 @@ struct BlockDriver {
      * other strong option was given. Caller frees. Context: main
      */
     char *(*exact_name)(BlockDriverState *bs);
+    const BlockDebugOps *debug; /* of blkdebug, else NULL */
 
     /*
      * Takes its options from @opts and opens. Formats find bs->file open,

@@ -302,3 +302,51 @@ bool options_take_strv(Options *opts, const char *key, char ***list,
     *list = (char **)g_ptr_array_free(g_steal_pointer(&strings), FALSE);
     return true;
 }
+
+static bool add_object(const Options *opts, const char *name, JsonNode *node,
+                       GPtrArray *list, GError **error)
+{
+    g_autofree char *prefix = g_strdup_printf("%s%s.", opts->prefix, name);
+
+    if (!JSON_NODE_HOLDS_OBJECT(node)) {
+        options_error(opts, name, error, "needs an object");
+        return false;
+    }
+    g_ptr_array_add(list, options_new_from(json_node_dup_object(node),
+                                           opts->what, prefix));
+    return true;
+}
+
+static bool add_objects(const Options *opts, const char *key, JsonArray *array,
+                        GPtrArray *list, GError **error)
+{
+    for (unsigned i = 0; i < json_array_get_length(array); i++) {
+        g_autofree char *name = g_strdup_printf("%s.%u", key, i);
+
+        if (!add_object(opts, name, json_array_get_element(array, i), list,
+                        error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool options_take_list(Options *opts, const char *key, GPtrArray **list,
+                       GError **error)
+{
+    g_autoptr(GPtrArray) found =
+        g_ptr_array_new_with_free_func((GDestroyNotify)options_free);
+    g_autoptr(JsonNode) node = options_steal(opts, key);
+
+    *list = NULL;
+    if (!node) {
+        return true;
+    }
+    if (JSON_NODE_HOLDS_ARRAY(node)
+            ? !add_objects(opts, key, json_node_get_array(node), found, error)
+            : !add_object(opts, key, node, found, error)) {
+        return false;
+    }
+    *list = g_steal_pointer(&found);
+    return true;
+}

@@ -80,6 +80,13 @@ bool options_take_child(Options *opts, const char *key, Options **child,
 /* Takes @key if it is JSON's null. Returns whether it was. */
 bool options_take_null(Options *opts, const char *key);
 
+/*
+ * A list of objects, or one object in place of a list of one: *list gets an
+ * Options of each and owns them; NULL when the key is absent.
+ */
+bool options_take_list(Options *opts, const char *key, GPtrArray **list,
+                       GError **error);
+
 /* Like options_take_str(), and absence is an error. */
 bool options_need_str(Options *opts, const char *key, char **value,
                       GError **error);

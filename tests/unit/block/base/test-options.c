@@ -510,6 +510,60 @@ static void test_left(void)
                         json_object_get_object_member(copy, "a"), "c"), ==, 1);
 }
 
+static GPtrArray *take_list(Options *opts, const char *key, const char *message)
+{
+    g_autoptr(GError) error = NULL;
+    GPtrArray *list;
+
+    if (message) {
+        g_assert_false(options_take_list(opts, key, &list, &error));
+        g_assert_nonnull(error);
+        g_assert_cmpstr(error->message, ==, message);
+        return NULL;
+    }
+    g_assert_true(options_take_list(opts, key, &list, &error));
+    g_assert_no_error(error);
+    return list;
+}
+
+static void test_list(void)
+{
+    Options *opts =
+        parse("l.0.a=1,l.0.b.c=2,l.1.a=3,o.a=4,s=5,m.0=6");
+    g_autoptr(GPtrArray) list = take_list(opts, "l", NULL);
+    g_autoptr(GPtrArray) one = take_list(opts, "o", NULL);
+
+    g_assert_cmpuint(list->len, ==, 2);
+    expect_str(list->pdata[0], "a", "1");
+    expect_str(list->pdata[0], "b.c", "2");
+    expect_str(list->pdata[1], "a", "3");
+    g_assert_cmpuint(one->len, ==, 1);
+    expect_str(one->pdata[0], "a", "4");
+    g_assert_null(take_list(opts, "n", NULL));
+    take_list(opts, "s", "--blockdev: option 's' needs an object");
+    take_list(opts, "m", "--blockdev: option 'm.0' needs an object");
+    expect_end(opts);
+}
+
+/* What is wrong in an element is named by its place. */
+static void test_list_error(void)
+{
+    g_autoptr(Options) opts = parse("{\"l\":[{},{\"n\":\"x\",\"u\":1}]}");
+    g_autoptr(GPtrArray) list = take_list(opts, "l", NULL);
+    g_autoptr(GError) error = NULL;
+    uint64_t n;
+
+    g_assert_cmpuint(list->len, ==, 2);
+    g_assert_false(options_take_uint(list->pdata[1], "n", 5, &n, &error));
+    g_assert_cmpstr(error->message, ==,
+                    "--blockdev: option 'l.1.n' needs a number from 0 to 5, "
+                    "not 'x'");
+    g_clear_error(&error);
+    g_assert_false(options_finish(list->pdata[1], &error));
+    g_assert_cmpstr(error->message, ==,
+                    "--blockdev: unknown option 'l.1.u'");
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -523,6 +577,8 @@ int main(int argc, char **argv)
     g_test_add_func("/options/enum", test_enum);
     g_test_add_func("/options/strv", test_strv);
     g_test_add_func("/options/child", test_child);
+    g_test_add_func("/options/list", test_list);
+    g_test_add_func("/options/list-error", test_list_error);
     g_test_add_func("/options/unknown", test_unknown);
     g_test_add_func("/options/empty-object", test_empty_object);
     g_test_add_func("/options/need", test_need);

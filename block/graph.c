@@ -117,13 +117,21 @@ typedef struct ChildRole {
     unsigned flags;  /* BDRV_CHILD_ */
 } ChildRole;
 
+/* A filter is as long as its file. */
+static void let_grow(BlockDriverState *bs)
+{
+    for (; bs; bs = bs->drv->is_filter ? bs->file : NULL) {
+        bs->grows = true;
+    }
+}
+
 static void adopt_child(BlockDriverState *bs, BlockDriverState *child,
                         ChildRole role)
 {
     g_ptr_array_add(bs->children, child);
     g_ptr_array_add(bs->child_keys, g_strdup(role.key));
     if (role.flags & BDRV_CHILD_GROWS) {
-        child->grows = true;
+        let_grow(child);
     }
 }
 
@@ -273,7 +281,8 @@ static bool open_driver(BlockDriverState *bs, Options *opts, bool must_write,
         return false;
     }
     bdrv_finish_limits(bs);
-    if (check_nothing_left(bs, opts, error) &&
+    if (adopt_read_only(bs, opts, must_write, error) && /* it has one now? */
+        check_nothing_left(bs, opts, error) &&
         check_unique(opts, bs->node_name, error)) {
         return true;
     }

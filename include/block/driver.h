@@ -108,7 +108,8 @@ struct BlockDriver {
 
     /*
      * Takes its options from @opts and opens. Formats find bs->file open,
-     * other children they open themselves: bdrv_open_child().
+     * other children they open themselves: bdrv_open_child(). A protocol may
+     * have a file, too, which it opens itself.
      * Sets total_bytes and limits; may set read_only if auto_read_only. On
      * failure nothing stays open. Context: main
      */

@@ -61,6 +61,27 @@ const char *const blkdebug_event_names[] = {
     [BLKDBG__COUNT] = NULL,
 };
 
+static BdrvDebugReportFn *report_fn;
+
+void bdrv_debug_set_report(BdrvDebugReportFn *fn)
+{
+    report_fn = fn;
+}
+
+void bdrv_debug_report(const char *fmt, ...)
+{
+    g_autofree char *line = NULL;
+    va_list args;
+
+    if (!report_fn) {
+        return;
+    }
+    va_start(args, fmt);
+    line = g_strdup_vprintf(fmt, args);
+    va_end(args);
+    report_fn(line);
+}
+
 static BlockDriverState *find_debugged(BlockDriverState *bs)
 {
     while (bs && !bs->debugged) {
@@ -83,7 +104,7 @@ int bdrv_debug_breakpoint(BlockDriverState *bs, const char *event,
             return 0;
         }
     }
-    return -EINVAL;
+    return -ENOENT;
 }
 
 int bdrv_debug_remove_breakpoint(BlockDriverState *bs, const char *tag)

@@ -106,17 +106,27 @@ static inline void coroutine_fn bdrv_co_debug_event(BlockDriverState *bs,
 }
 
 /*
+ * Where "blkdebug: Suspended request 'A'" and the like go, one line without
+ * newline from any thread; NULL, the default: nowhere. Context: main, before
+ * there are nodes
+ */
+typedef void BdrvDebugReportFn(const char *line);
+void bdrv_debug_set_report(BdrvDebugReportFn *fn);
+void bdrv_debug_report(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
+
+/*
  * What "break", "remove_break", "resume" and "wait_break" of vblk-io do; on
  * the first blkdebug from @bs downwards.
  */
 
 /* The next request that comes to @event stops there, under the name of @tag.
- * 0, -EINVAL: there is no such event, -ENOTSUP: no blkdebug. Context: main */
+ * 0, -ENOENT: no such event, -ENOTSUP: no blkdebug. Context: main */
 int bdrv_debug_breakpoint(BlockDriverState *bs, const char *event,
                           const char *tag);
 
-/* Forgets breakpoints of that name and lets their requests go.
- * 0, -ENOENT: none, -ENOTSUP. Context: main */
+/* Forgets breakpoints of that name and lets their requests go. 0, -ENOTSUP;
+ * -ENOENT: there was none, or requests had stopped at all of them and go on
+ * now, which QEMU does not tell apart either. Context: main */
 int bdrv_debug_remove_breakpoint(BlockDriverState *bs, const char *tag);
 
 /* Lets one request that stopped at @tag go on.

@@ -81,7 +81,7 @@ static void test_breakpoint(void)
 
     g_assert_cmpint(bdrv_debug_breakpoint(bs, "write_aio", "A"), ==, 0);
     g_assert_cmpstr(breakpoint, ==, "A@write_aio");
-    g_assert_cmpint(bdrv_debug_breakpoint(bs, "writeaio", "A"), ==, -EINVAL);
+    g_assert_cmpint(bdrv_debug_breakpoint(bs, "writeaio", "A"), ==, -ENOENT);
     g_assert_true(bdrv_debug_is_suspended(bs, "A"));
     g_assert_cmpint(bdrv_debug_resume(bs, "A"), ==, 0);
     g_assert_cmpint(bdrv_debug_resume(bs, "B"), ==, -ENOENT);
@@ -102,6 +102,24 @@ static void test_nobody(void)
     bdrv_debug_wait_suspended(bs, "A");
 }
 
+static char *said;
+
+static void hear(const char *line)
+{
+    g_free(said);
+    said = g_strdup(line);
+}
+
+static void test_report(void)
+{
+    bdrv_debug_report("to %s", "nobody");
+    bdrv_debug_set_report(hear);
+    bdrv_debug_report("Suspended request '%s'", "A");
+    bdrv_debug_set_report(NULL);
+    g_assert_cmpstr(said, ==, "Suspended request 'A'");
+    g_clear_pointer(&said, g_free);
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -112,6 +130,7 @@ int main(int argc, char **argv)
     g_test_add_func("/debug/event", test_event);
     g_test_add_func("/debug/breakpoint", test_breakpoint);
     g_test_add_func("/debug/nobody", test_nobody);
+    g_test_add_func("/debug/report", test_report);
     ret = g_test_run();
     test_block_end();
     return ret;

@@ -24,6 +24,7 @@
 #include <string.h>
 
 #include "block/coroutine.h"
+#include "block/debug.h"
 #include "block/iov.h"
 #include "range-lock.h"
 
@@ -126,6 +127,34 @@ static int coroutine_fn job_bounce_read(NodeJob *job, int64_t done,
     return ret;
 }
 
+#define EDGE_HEAD 0x1
+#define EDGE_TAIL 0x2
+
+static void coroutine_fn edge_event(NodeJob *job, unsigned edges,
+                                    BlkdebugEvent head, BlkdebugEvent tail)
+{
+    if (edges & EDGE_HEAD) {
+        bdrv_co_debug_event(job->bs, head);
+    }
+    if (edges & EDGE_TAIL) {
+        bdrv_co_debug_event(job->bs, tail);
+    }
+}
+
+/* One block, in which the request begins (HEAD), ends (TAIL), or both. */
+static int coroutine_fn job_read_edge(NodeJob *job, unsigned edges,
+                                      int64_t start, char *buf)
+{
+    int ret;
+
+    edge_event(job, edges, BLKDBG_PWRITEV_RMW_HEAD, BLKDBG_PWRITEV_RMW_TAIL);
+    ret = job_transfer(job, BLOCK_READ, start, buf,
+                       job->bs->limits.request_alignment);
+    edge_event(job, edges, BLKDBG_PWRITEV_RMW_AFTER_HEAD,
+               BLKDBG_PWRITEV_RMW_AFTER_TAIL);
+    return ret;
+}
+
 /* Reads what the request leaves of the first and of the last block. */
 static int coroutine_fn job_read_edges(NodeJob *job, int64_t offset,
                                        int64_t bytes)
@@ -134,14 +163,18 @@ static int coroutine_fn job_read_edges(NodeJob *job, int64_t offset,
     int64_t start = align_down(offset, alignment);
     int64_t end = align_up(offset + bytes, alignment);
     int64_t last = end - alignment;
+    unsigned head = start < offset ? EDGE_HEAD : 0;
+    unsigned tail = offset + bytes < end ? EDGE_TAIL : 0;
     int ret = 0;
 
-    if (start < offset) {
-        ret = job_transfer(job, BLOCK_READ, start, job->bounce, alignment);
+    if (start == last && (head | tail)) {
+        return job_read_edge(job, head | tail, start, job->bounce);
     }
-    if (ret == 0 && offset + bytes < end && (start == offset || last > start)) {
-        ret = job_transfer(job, BLOCK_READ, last, job->bounce + (last - start),
-                           alignment);
+    if (head) {
+        ret = job_read_edge(job, head, start, job->bounce);
+    }
+    if (ret == 0 && tail) {
+        ret = job_read_edge(job, tail, last, job->bounce + (last - start));
     }
     return ret;
 }

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <limits.h>
 
+#include "block/debug.h"
 #include "block/iov.h"
 #include "node-align.h"
 #include "node-home.h"
@@ -154,6 +155,9 @@ void bdrv_submit(BlockDriverState *bs, BlockRequest *req)
         submit_write(bs, req);
         break;
     case BLOCK_FLUSH:
+        if (bs->file) {
+            bdrv_debug_event(bs->file, BLKDBG_FLUSH_TO_OS);
+        }
         bs->drv->submit(bs, req);
         break;
     case BLOCK_DISCARD:

@@ -3,7 +3,7 @@
  * The raw format: guest offset is file offset, or a window of the file that
  * starts at "offset" and is "size" long. Alignment is its file's business.
  */
-#include "block/driver.h"
+#include "block/debug.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -117,6 +117,11 @@ static void raw_submit(BlockDriverState *bs, BlockRequest *req)
     if (G_UNLIKELY(bs->probed) && changes_format(req)) {
         block_request_complete_later(req, -EPERM);
         return;
+    }
+    if (req->op == BLOCK_READ) {
+        bdrv_debug_event(bs->file, BLKDBG_READ_AIO);
+    } else if (req->op == BLOCK_WRITE) {
+        bdrv_debug_event(bs->file, BLKDBG_WRITE_AIO);
     }
     req->offset += s->offset;
     bdrv_submit(bs->file, req);

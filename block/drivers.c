@@ -7,7 +7,12 @@
 #include "block/image.h"
 
 static const BlockDriver *const drivers[] = {
-    &bdrv_file, &bdrv_host_device, &bdrv_null_aio, &bdrv_null_co, &bdrv_raw,
+    &bdrv_blkdebug,
+    &bdrv_file,
+    &bdrv_host_device,
+    &bdrv_null_aio,
+    &bdrv_null_co,
+    &bdrv_raw,
 };
 
 static GSList *registered;

@@ -206,6 +206,7 @@ char *bdrv_driver_names(void);
 void bdrv_register(const BlockDriver *driver);
 
 /* The table's. */
+extern const BlockDriver bdrv_blkdebug;
 extern const BlockDriver bdrv_file;
 extern const BlockDriver bdrv_host_device;
 extern const BlockDriver bdrv_null_aio;

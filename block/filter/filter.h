@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What filter drivers have in common. Private to block/filter. */
+#ifndef BLOCK_FILTER_FILTER_H
+#define BLOCK_FILTER_FILTER_H
+
+#include "block/coroutine.h"
+#include "block/driver.h"
+
+/* Filters on top of each other: a request recurses through them. */
+#define FILTER_MAX_STACK 16
+
+/*
+ * For drv->open: size and limits are those of bs->file; alignment is its
+ * business. Fails when too many filters lie below. Context: main
+ */
+bool filter_open(BlockDriverState *bs, Options *opts, GError **error);
+
+/* "blockdev 'n': " and the text. Returns false. Context: main */
+bool filter_error(Options *opts, GError **error, const char *fmt, ...)
+    G_GNUC_PRINTF(3, 4);
+
+/* Sends the request itself on to bs->file. Context: home */
+void filter_pass(BlockDriverState *bs, BlockRequest *req);
+
+/* Works on a copy of @req: 0 or a negative errno. */
+typedef int coroutine_fn FilterCoFn(BlockDriverState *bs,
+                                    const BlockRequest *req);
+
+/* Runs @fn for @req, which stays with the filter until it returns and then
+ * completes with its result. Allocates. Context: home */
+void filter_submit_co(BlockDriverState *bs, BlockRequest *req,
+                      FilterCoFn *fn);
+
+/* Sends bs->file the same request and waits for it. */
+int coroutine_fn filter_co_pass(BlockDriverState *bs, const BlockRequest *req);
+
+/* Writes zeroes as data, in pieces of bounded size. */
+int coroutine_fn filter_co_write_zero_data(BlockDriverState *bs,
+                                           int64_t offset, int64_t bytes,
+                                           unsigned flags);
+
+#endif

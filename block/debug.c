@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Names of the debug events, and the way from a node to the blkdebug that
- * lies at or below it.
+ * Names of the debug events, the way from a node to the blkdebug that lies at
+ * or below it, and from what a test driver has seen to the program.
  *
  * Called by vblk-io for breakpoints; calls the driver's BlockDebugOps.
  */
 #include "block/debug.h"
 
 #include <errno.h>
+
+#include "block/log.h"
 
 const char *const blkdebug_event_names[] = {
     [BLKDBG_L1_UPDATE] = "l1_update",
@@ -80,6 +82,27 @@ void bdrv_debug_report(const char *fmt, ...)
     line = g_strdup_vprintf(fmt, args);
     va_end(args);
     report_fn(line);
+}
+
+static BdrvMismatchFn *mismatch_fn;
+
+void bdrv_debug_set_mismatch(BdrvMismatchFn *fn)
+{
+    mismatch_fn = fn;
+}
+
+void bdrv_debug_mismatch(const char *fmt, ...)
+{
+    g_autofree char *line = NULL;
+    va_list args;
+
+    va_start(args, fmt);
+    line = g_strdup_vprintf(fmt, args);
+    va_end(args);
+    log_plain("%s", line);
+    if (mismatch_fn) {
+        mismatch_fn();
+    }
 }
 
 static BlockDriverState *find_debugged(BlockDriverState *bs)

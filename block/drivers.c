@@ -8,6 +8,7 @@
 
 static const BlockDriver *const drivers[] = {
     &bdrv_blkdebug,
+    &bdrv_blkverify,
     &bdrv_file,
     &bdrv_host_device,
     &bdrv_null_aio,

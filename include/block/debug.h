@@ -115,6 +115,16 @@ void bdrv_debug_set_report(BdrvDebugReportFn *fn);
 void bdrv_debug_report(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 
 /*
+ * The two images of a blkverify node differ: a line has been logged. A
+ * program sets what ends it, as QEMU's do; without, or if that returns, the
+ * request fails with -EIO. Called in any thread. Context: main, before there
+ * are nodes
+ */
+typedef void BdrvMismatchFn(void);
+void bdrv_debug_set_mismatch(BdrvMismatchFn *fn);
+void bdrv_debug_mismatch(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
+
+/*
  * What "break", "remove_break", "resume" and "wait_break" of vblk-io do; on
  * the first blkdebug from @bs downwards.
  */

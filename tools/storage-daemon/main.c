@@ -13,6 +13,7 @@
 #include "export.h"
 #include "object.h"
 #include "block/control.h"
+#include "block/debug.h"
 #include "block/graph.h"
 #include "block/log.h"
 #include "config.h"
@@ -225,6 +226,14 @@ static int complain(GError *error)
     return EXIT_FAILURE;
 }
 
+/* In whichever thread found it; its line is out. As in QEMU, the state at
+ * this moment is what somebody wants to look at. */
+static void images_differ(void)
+{
+    pidfile_remove();
+    _exit(EXIT_FAILURE);
+}
+
 int main(int argc, char **argv)
 {
     Daemon daemon = { .signal_fd = -1 };
@@ -232,6 +241,7 @@ int main(int argc, char **argv)
     int status = EXIT_SUCCESS;
 
     g_set_prgname("vblk-storage-daemon");
+    bdrv_debug_set_mismatch(images_differ);
     if (!cmdline_parse(argc, argv, &daemon.cmdline, &error)) {
         cmdline_clear(&daemon.cmdline);
         return complain(error);

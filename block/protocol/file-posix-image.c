@@ -297,15 +297,16 @@ static bool coroutine_fn device_co_truncate(BlockDriverState *bs,
     return true;
 }
 
+/* In the order in which qemu-img prints them. */
 static const BlockOptionHelp file_create_options[] = {
-    { .name = "extent_size_hint", .type = BLOCK_OPTION_SIZE,
-      .help = "Extent size hint for the image file, 0 to disable" },
+    { .name = "size", .type = BLOCK_OPTION_SIZE,
+      .help = "Virtual disk size" },
     { .name = "nocow", .type = BLOCK_OPTION_BOOL,
       .help = "Turn off copy-on-write (valid only on btrfs)" },
     { .name = "preallocation", .type = BLOCK_OPTION_STRING,
       .help = "Preallocation mode (allowed values: off, falloc, full)" },
-    { .name = "size", .type = BLOCK_OPTION_SIZE,
-      .help = "Virtual disk size" },
+    { .name = "extent_size_hint", .type = BLOCK_OPTION_SIZE,
+      .help = "Extent size hint for the image file, 0 to disable" },
     { .name = NULL },
 };
 

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Makes a new image: finds the drivers, checks the options against theirs,
+ * looks at the backing file, prints "Formatting ..." and calls the format's
+ * create(). Called by create, convert and dd.
+ */
+#include "new-image.h"
+
+#include "create-opts.h"
+#include "tools/common/message.h"
+#include "block/graph.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The two drivers that a new image needs. */
+typedef struct Makers {
+    const BlockDriver *format;
+    const BlockDriver *protocol;
+} Makers;
+
+static bool fail(GError **error, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+
+static bool fail(GError **error, const char *fmt, ...)
+{
+    va_list ap;
+    g_autofree char *text = NULL;
+
+    va_start(ap, fmt);
+    text = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    g_set_error_literal(error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED, text);
+    return false;
+}
+
+static bool can_create(const BlockDriver *drv)
+{
+    return drv->image && drv->image->create_options;
+}
+
+static bool find_format(const char *name, Makers *makers, GError **error)
+{
+    makers->format = bdrv_find_driver(name);
+    if (!makers->format) {
+        return fail(error, "Unknown file format '%s'", name);
+    }
+    return true;
+}
+
+static bool check_format(const Makers *makers, GError **error)
+{
+    if (!can_create(makers->format)) {
+        return fail(error, "Format driver '%s' does not support image "
+                    "creation", makers->format->name);
+    }
+    return true;
+}
+
+static bool find_protocol(const char *filename, Makers *makers,
+                          GError **error)
+{
+    makers->protocol = bdrv_find_protocol(filename, error);
+    if (!makers->protocol) {
+        return false;
+    }
+    if (!can_create(makers->protocol)) {
+        return fail(error, "Protocol driver '%s' does not support image "
+                    "creation", makers->protocol->name);
+    }
+    return true;
+}
+
+static CreateOpts *known_options(const Makers *makers)
+{
+    return create_opts_new(makers->format->image->create_options,
+                           makers->protocol->image->create_options);
+}
+
+static bool take_size(const NewImage *image, CreateOpts *opts, GError **error)
+{
+    g_autofree char *text = NULL;
+
+    if (!image->has_size) {
+        return true;
+    }
+    if (create_opts_get(opts, "size")) {
+        return fail(error, "The image size must be specified only once");
+    }
+    text = g_strdup_printf("%" G_GINT64_FORMAT, image->bytes);
+    return create_opts_set(opts, "size", text, error);
+}
+
+static bool take_backing(const NewImage *image, CreateOpts *opts,
+                         GError **error)
+{
+    if (image->backing_file &&
+        !create_opts_set(opts, "backing_file", image->backing_file, NULL)) {
+        return fail(error, "Backing file not supported for file format '%s'",
+                    image->format);
+    }
+    if (image->backing_format &&
+        !create_opts_set(opts, "backing_fmt", image->backing_format, NULL)) {
+        return fail(error, "Backing file format not supported for file "
+                    "format '%s'", image->format);
+    }
+    return true;
+}
+
+static bool check_backing_name(const NewImage *image, const char *backing,
+                               GError **error)
+{
+    if (*backing == '\0') {
+        return fail(error, "Expected backing file name, got empty string");
+    }
+    if (strcmp(backing, image->filename) == 0) {
+        return fail(error, "Error: Trying to create an image with the same "
+                    "filename as the backing file");
+    }
+    return true;
+}
+
+static BlockDriverState *open_backing(const NewImage *image,
+                                      const CreateOpts *opts, GError **error)
+{
+    const char *backing = create_opts_get(opts, "backing_file");
+    g_autofree char *path = NULL;
+    BlockDriverState *bs;
+    GError *reason = NULL;
+
+    path = bdrv_backing_path(image->filename, backing, error);
+    if (!path) {
+        return NULL;
+    }
+    bs = bdrv_open_image(path, create_opts_get(opts, "backing_fmt"), NULL,
+                         BDRV_OPEN_READ_ONLY, &reason);
+    if (!bs) {
+        fail(error, "%s\nCould not open backing image.", reason->message);
+        g_error_free(reason);
+    }
+    return bs;
+}
+
+/* Looks at the backing file: it must be there, and lends us its size. */
+static bool probe_backing(const NewImage *image, CreateOpts *opts,
+                          GError **error)
+{
+    g_autoptr(BlockDriverState) bs = open_backing(image, opts, error);
+    g_autofree char *text = NULL;
+
+    if (!bs) {
+        return false;
+    }
+    if (!create_opts_get(opts, "backing_fmt")) {
+        return fail(error, "Backing file specified without backing format\n"
+                    "Detected format of %s.", bs->drv->name);
+    }
+    if (create_opts_get(opts, "size")) {
+        return true;
+    }
+    text = g_strdup_printf("%" G_GINT64_FORMAT, bs->total_bytes);
+    return create_opts_set(opts, "size", text, error);
+}
+
+static bool check_backing(const NewImage *image, CreateOpts *opts,
+                          GError **error)
+{
+    const char *backing = create_opts_get(opts, "backing_file");
+
+    if (backing && !check_backing_name(image, backing, error)) {
+        return false;
+    }
+    if (backing && !image->trust_backing) {
+        return probe_backing(image, opts, error);
+    }
+    if (backing && !create_opts_get(opts, "backing_fmt")) {
+        return fail(error, "Backing file specified without backing format");
+    }
+    return true;
+}
+
+static CreateOpts *take_options(const NewImage *image, const Makers *makers,
+                                GError **error)
+{
+    g_autoptr(CreateOpts) opts = known_options(makers);
+
+    if (!create_opts_parse(opts, image->options, error) ||
+        !take_size(image, opts, error) || !take_backing(image, opts, error) ||
+        !check_backing(image, opts, error)) {
+        return NULL;
+    }
+    if (!create_opts_get(opts, "size")) {
+        fail(error, "Image creation needs a size parameter");
+        return NULL;
+    }
+    return g_steal_pointer(&opts);
+}
+
+/* Whatever the driver was at when it got EFBIG, it is the size that has to be
+ * another. */
+static void word_too_large(const NewImage *image, const CreateOpts *opts,
+                           GError **error)
+{
+    const char *hint = create_opts_knows(opts, "cluster_size")
+                           ? " (try using a larger cluster size)" : "";
+
+    if (g_str_has_suffix((*error)->message, g_strerror(EFBIG))) {
+        g_clear_error(error);
+        fail(error, "The image size is too large for file format '%s'%s",
+             image->format, hint);
+    }
+}
+
+static bool create(const NewImage *image, const Makers *makers,
+                   const CreateOpts *opts, GError **error)
+{
+    g_autoptr(Options) options = create_opts_to_options(opts, "");
+    const BlockImageOps *ops = makers->format->image;
+    GError *reason = NULL;
+
+    if (ops->create ? ops->create(image->filename, options, &reason)
+                    : bdrv_create_file(image->filename, options, &reason)) {
+        return true;
+    }
+    word_too_large(image, opts, &reason);
+    g_propagate_error(error, reason);
+    return false;
+}
+
+bool new_image_create(const NewImage *image, GError **error)
+{
+    g_autoptr(CreateOpts) opts = NULL;
+    Makers makers;
+
+    if (!find_format(image->format, &makers, error) ||
+        !find_protocol(image->filename, &makers, error) ||
+        !check_format(&makers, error)) {
+        return false;
+    }
+    opts = take_options(image, &makers, error);
+    if (!opts) {
+        return false;
+    }
+    if (!image->quiet) {
+        g_autofree char *text = create_opts_to_text(opts);
+
+        printf("Formatting '%s', fmt=%s%s\n", image->filename, image->format,
+               text);
+        fflush(stdout);
+    }
+    return create(image, &makers, opts, error);
+}
+
+static int complain(GError *error)
+{
+    error_report_err(error);
+    return EXIT_FAILURE;
+}
+
+int new_image_help(const char *filename, const char *format)
+{
+    g_autoptr(CreateOpts) opts = NULL;
+    GError *error = NULL;
+    Makers makers;
+
+    if (!find_format(format, &makers, &error) ||
+        !check_format(&makers, &error)) {
+        return complain(error);
+    }
+    if (!filename) {
+        opts = create_opts_new(makers.format->image->create_options, NULL);
+        printf("Supported %s options:\n", format);
+        create_opts_print_help(opts);
+        printf("\nThe protocol level may support further options.\n"
+               "Specify the target filename to include those options.\n");
+        return EXIT_SUCCESS;
+    }
+    if (!find_protocol(filename, &makers, &error)) {
+        return complain(error);
+    }
+    opts = known_options(&makers);
+    printf("Supported options:\n");
+    create_opts_print_help(opts);
+    return EXIT_SUCCESS;
+}

@@ -24,7 +24,7 @@ Qcow2Cache *qcow2_cache_new(BlockDriverState *bs, unsigned tables,
 void qcow2_cache_free(Qcow2Cache *cache);
 
 /*
- * Pins the table at @offset of the file and returns it, read if necessary.
+ * Pins the table at @offset (aligned, not 0) of the file and returns it, read if necessary.
  * *table stays valid across yields until it is put. 0 or a negative errno.
  */
 int coroutine_fn qcow2_cache_get(Qcow2Cache *cache, uint64_t offset,
@@ -61,5 +61,7 @@ int coroutine_fn qcow2_cache_empty(Qcow2Cache *cache);
 void qcow2_cache_clean_unused(Qcow2Cache *cache);
 
 bool qcow2_cache_is_dirty(const Qcow2Cache *cache);
+/* Whether there is any table in memory. */
+bool qcow2_cache_in_use(const Qcow2Cache *cache);
 
 #endif

@@ -23,7 +23,7 @@
 #define QCOW2_MAX_SNAPSHOT_TABLE_BYTES  (64 * 1024 * 1024)
 #define QCOW2_MAX_SNAPSHOT_EXTRA_BYTES  1024
 #define QCOW2_MAX_BITMAPS               65535
-#define QCOW2_MAX_BITMAP_DIRECTORY_BYTES (64 * 1024 * 1024)
+#define QCOW2_MAX_BITMAP_DIRECTORY_BYTES (QCOW2_MAX_BITMAPS * 1024)
 #define QCOW2_MAX_BACKING_NAME          1023
 
 typedef struct Qcow2Header {
@@ -53,6 +53,8 @@ typedef struct Qcow2Header {
 
 /* Natural alignment is that of the disk. */
 G_STATIC_ASSERT(sizeof(Qcow2Header) == 112);
+
+#define QCOW2_SNAPSHOT_HEADER_BYTES 40
 
 #define QCOW2_V2_HEADER_LENGTH 72
 #define QCOW2_V3_HEADER_LENGTH 104

@@ -9,7 +9,10 @@
  *
  *     qcow2.c           driver table, open, close, where a request goes
  *     qcow2-options.c   runtime options: cache sizes, overlap-check, ...
- *     qcow2-header.c    header and its extensions, read and written
+ *     qcow2-header.c    header: read and checked
+ *     qcow2-extensions.c  header extensions: read
+ *     qcow2-header-write.c  both written
+ *     qcow2-io.c        tables to and from the file
  *     qcow2-cache.c     L2 slices and refcount blocks in memory
  *     qcow2-map.c       guest offset to host extent
  *     qcow2-read.c      reads that are not one extent
@@ -123,6 +126,7 @@ typedef enum Qcow2DiscardType {
 } Qcow2DiscardType;
 
 typedef struct Qcow2WriteState Qcow2WriteState; /* qcow2-write.h */
+typedef struct Qcow2Decompressed Qcow2Decompressed; /* qcow2-compress.c */
 
 /* Requests that began between two flushes; see qcow2-frees.c. */
 typedef struct Qcow2Epoch {
@@ -191,7 +195,10 @@ typedef struct Qcow2State {
     bool use_lazy_refcounts;
     bool pass_discard[QCOW2_DISCARD__COUNT];
     bool discard_no_unref;
+    bool for_check;              /* opened to be checked: repair nothing on
+                                    the way in, and open what is corrupt */
 
+    Qcow2Decompressed *decompressed; /* qcow2-compress.c */
     AioTimer clean_timer;
     bool corrupt_signaled;       /* says so once */
     bool broken;                 /* every request fails: -ENOMEDIUM */
@@ -242,6 +249,10 @@ static inline bool qcow2_has_subclusters(const Qcow2State *s)
  * the image's tables under the driver: snapshot apply, repair, amend. */
 bool coroutine_fn qcow2_co_reload(BlockDriverState *bs, GError **error);
 
+/* A table came into a cache: unused ones are given back after a while.
+ * Context: home */
+void qcow2_cache_used(BlockDriverState *bs);
+
 /* Writes all dirty metadata and flushes. Not under s->lock. */
 int coroutine_fn qcow2_co_flush_metadata(BlockDriverState *bs);
 
@@ -257,15 +268,18 @@ bool qcow2_caches_new(BlockDriverState *bs, GError **error);
  * refcount table; nothing that it says is believed unchecked. */
 bool coroutine_fn qcow2_co_read_header(BlockDriverState *bs, GError **error);
 bool coroutine_fn qcow2_co_read_tables(BlockDriverState *bs, GError **error);
+/* What the header has left in memory. Context: main, or home */
+void qcow2_free_header(BlockDriverState *bs);
 
 /* Writes header and extensions from @bs and its state, in one write of the
  * first cluster. Not flushed. */
 int coroutine_fn qcow2_co_write_header(BlockDriverState *bs);
 
-/* Set or clear incompatible bits; stable when it returns. */
+/* Set or clear incompatible bits; stable when it returns. The last two write
+ * all metadata first and are not called under s->lock. */
 int coroutine_fn qcow2_co_mark_dirty(BlockDriverState *bs);
-int coroutine_fn qcow2_co_mark_clean(BlockDriverState *bs);
 int coroutine_fn qcow2_co_mark_corrupt(BlockDriverState *bs);
+int coroutine_fn qcow2_co_mark_clean(BlockDriverState *bs);
 int coroutine_fn qcow2_co_mark_consistent(BlockDriverState *bs);
 
 /* Whether a table of @entries of @entry_bytes at @offset can be where the
@@ -274,6 +288,18 @@ bool qcow2_validate_table(BlockDriverState *bs, uint64_t offset,
                           uint64_t entries, unsigned entry_bytes,
                           uint64_t max_bytes, const char *name,
                           GError **error);
+
+/* --- qcow2-io.c --- */
+
+/* Reads what @file has of the range; zeroes behind its end, as a table may
+ * lie in a cluster that was never written. 0 or a negative errno. */
+int coroutine_fn qcow2_co_read_file(BlockDriverState *file, uint64_t offset,
+                                    uint64_t bytes, void *buf);
+
+/* The same for a table of @entries of 64 bits, into new memory in the byte
+ * order of the host: *table, to be freed with g_free(). -ENOMEM, too. */
+int coroutine_fn qcow2_co_read_table(BlockDriverState *file, uint64_t offset,
+                                     uint64_t entries, uint64_t **table);
 
 /* --- qcow2-map.c --- */
 
@@ -324,6 +350,19 @@ int coroutine_fn qcow2_co_pread(BlockDriverState *bs, int64_t offset,
  * worker. 0 or a negative errno. */
 int coroutine_fn qcow2_co_decompress(BlockDriverState *bs, uint64_t entry,
                                      void *buf);
+
+/* A few clusters that were decompressed last, for reads of parts of them. */
+Qcow2Decompressed *qcow2_decompressed_new(BlockDriverState *bs);
+void qcow2_decompressed_free(Qcow2Decompressed *cache);
+/* As much of the cluster as @iov has room for, from byte @from on. The caller
+ * is in an epoch. */
+int coroutine_fn qcow2_co_read_compressed(BlockDriverState *bs,
+                                          uint64_t entry, int64_t from,
+                                          const struct iovec *iov,
+                                          unsigned niov);
+/* Compressed data has been written: what is remembered may be another's. */
+void qcow2_decompressed_forget(BlockDriverState *bs);
+
 /* Returns the compressed size, less than cluster_size, or -ENOMEM when that
  * cannot be had, or another errno; in a worker. */
 ssize_t coroutine_fn qcow2_co_compress(BlockDriverState *bs, const void *data,

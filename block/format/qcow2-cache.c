@@ -1,0 +1,560 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Keeps tables of the image in memory and writes what is dirty in an order
+ * that a crash cannot harm. Used by all of the driver that maps and allocates.
+ *
+ * How it works: the memory of all tables is one mapping that costs nothing
+ * until it is touched. A slot holds one table; slots are found by the table's
+ * offset through chains, taken from a list of free ones, and when there are
+ * none, by a hand that goes round and takes the first one that was not used
+ * since it last came by:
+ *
+ *     chains     [0] [1] [2] [3] ...           by hash of the offset
+ *                     |
+ *     slots      | 0 | 1 | 2 | 3 | ...         hand -> 2
+ *     memory     |###|###|   |###| ...
+ *     dirty      3 - 0                         newest first
+ *
+ * A slot that is being read is in no chain yet, so that qcow2_cache_peek()
+ * sees whole tables only.
+ */
+#include "qcow2.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* Bits of Slot.used, set by every use and cleared one at a time. */
+#define USED_HAND  0x1 /* since the hand came by */
+#define USED_CLEAN 0x2 /* since qcow2_cache_clean_unused() */
+
+/* The longest write of neighbours in one go. */
+#define WRITE_RUN 64
+
+/* Numbers of slots count from 1; 0 is none. */
+typedef struct Slot {
+    uint64_t offset;      /* in the file; 0: free */
+    uint32_t next;        /* in its chain, or of the free ones */
+    uint32_t dirty_prev, dirty_next;
+    uint16_t pins;
+    bool dirty;
+    uint8_t used;
+} Slot;
+
+struct Qcow2Cache {
+    BlockDriverState *bs;
+    char *memory;
+    size_t memory_bytes;
+    unsigned table_bytes;
+    unsigned table_bits;
+    unsigned tables;
+    Slot *slots;
+    uint32_t *chains;
+    unsigned hash_shift;
+    uint32_t fresh;       /* slots below it have been used */
+    uint32_t free;        /* first of a list */
+    uint32_t hand;
+    uint32_t dirty;       /* first of a list */
+    unsigned n_dirty;
+    unsigned n_used;      /* in chains */
+    Qcow2Cache *depends;  /* to be stable before any of ours is written */
+    bool depends_on_flush;
+};
+
+static Slot *slot_at(const Qcow2Cache *cache, uint32_t n)
+{
+    return &cache->slots[n - 1];
+}
+
+static void *slot_table(const Qcow2Cache *cache, uint32_t n)
+{
+    return cache->memory + ((size_t)(n - 1) << cache->table_bits);
+}
+
+static uint32_t slot_of_table(const Qcow2Cache *cache, const void *table)
+{
+    size_t at = (const char *)table - cache->memory;
+
+    g_assert(at < cache->memory_bytes && at % cache->table_bytes == 0);
+    return (at >> cache->table_bits) + 1;
+}
+
+Qcow2Cache *qcow2_cache_new(BlockDriverState *bs, unsigned tables,
+                            unsigned table_bytes)
+{
+    Qcow2Cache *cache = g_new0(Qcow2Cache, 1);
+    unsigned hash_bits = MAX(g_bit_storage(MAX(tables, 2) - 1), 1);
+
+    cache->bs = bs;
+    cache->tables = tables;
+    cache->table_bytes = table_bytes;
+    cache->table_bits = g_bit_storage(table_bytes) - 1;
+    cache->hash_shift = 64 - hash_bits;
+    cache->memory_bytes = (size_t)tables << cache->table_bits;
+    cache->memory = mmap(NULL, cache->memory_bytes, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    cache->slots = calloc(tables, sizeof(*cache->slots));
+    cache->chains = calloc((size_t)1 << hash_bits, sizeof(*cache->chains));
+    if (cache->memory == MAP_FAILED || !cache->slots || !cache->chains) {
+        qcow2_cache_free(cache);
+        return NULL;
+    }
+    return cache;
+}
+
+void qcow2_cache_free(Qcow2Cache *cache)
+{
+    if (!cache) {
+        return;
+    }
+    if (cache->memory != MAP_FAILED) {
+        munmap(cache->memory, cache->memory_bytes);
+    }
+    free(cache->slots);
+    free(cache->chains);
+    g_free(cache);
+}
+
+/* --- finding --- */
+
+static uint32_t *chain_of(const Qcow2Cache *cache, uint64_t offset)
+{
+    uint64_t hash = (offset >> cache->table_bits) * 0x9e3779b97f4a7c15ULL;
+
+    return &cache->chains[hash >> cache->hash_shift];
+}
+
+static uint32_t find(const Qcow2Cache *cache, uint64_t offset)
+{
+    uint32_t n = *chain_of(cache, offset);
+
+    while (n && slot_at(cache, n)->offset != offset) {
+        n = slot_at(cache, n)->next;
+    }
+    return n;
+}
+
+static void chain_add(Qcow2Cache *cache, uint32_t n, uint64_t offset)
+{
+    uint32_t *chain = chain_of(cache, offset);
+    Slot *slot = slot_at(cache, n);
+
+    slot->offset = offset;
+    slot->next = *chain;
+    *chain = n;
+    cache->n_used++;
+}
+
+static void chain_remove(Qcow2Cache *cache, uint32_t n)
+{
+    Slot *slot = slot_at(cache, n);
+    uint32_t *link = chain_of(cache, slot->offset);
+
+    while (*link != n) {
+        link = &slot_at(cache, *link)->next;
+    }
+    *link = slot->next;
+    slot->offset = 0;
+    cache->n_used--;
+}
+
+bool qcow2_cache_in_use(const Qcow2Cache *cache)
+{
+    return cache->n_used > 0;
+}
+
+void *qcow2_cache_peek(Qcow2Cache *cache, uint64_t offset)
+{
+    uint32_t n = find(cache, offset);
+
+    if (!n) {
+        return NULL;
+    }
+    slot_at(cache, n)->used = USED_HAND | USED_CLEAN;
+    return slot_table(cache, n);
+}
+
+/* --- writing --- */
+
+static void dirty_add(Qcow2Cache *cache, uint32_t n)
+{
+    Slot *slot = slot_at(cache, n);
+
+    slot->dirty = true;
+    slot->dirty_prev = 0;
+    slot->dirty_next = cache->dirty;
+    if (cache->dirty) {
+        slot_at(cache, cache->dirty)->dirty_prev = n;
+    }
+    cache->dirty = n;
+    cache->n_dirty++;
+}
+
+static void dirty_remove(Qcow2Cache *cache, uint32_t n)
+{
+    Slot *slot = slot_at(cache, n);
+
+    if (slot->dirty_prev) {
+        slot_at(cache, slot->dirty_prev)->dirty_next = slot->dirty_next;
+    } else {
+        cache->dirty = slot->dirty_next;
+    }
+    if (slot->dirty_next) {
+        slot_at(cache, slot->dirty_next)->dirty_prev = slot->dirty_prev;
+    }
+    slot->dirty = false;
+    cache->n_dirty--;
+}
+
+bool qcow2_cache_is_dirty(const Qcow2Cache *cache)
+{
+    return cache->n_dirty > 0;
+}
+
+void qcow2_cache_mark_dirty(Qcow2Cache *cache, void *table)
+{
+    uint32_t n = slot_of_table(cache, table);
+
+    g_assert(slot_at(cache, n)->pins > 0);
+    if (!slot_at(cache, n)->dirty) {
+        dirty_add(cache, n);
+    }
+}
+
+/* What has to be stable before a table of this cache may be written. */
+static int coroutine_fn write_dependency(Qcow2Cache *cache)
+{
+    int ret = 0;
+
+    if (cache->depends) {
+        ret = qcow2_cache_flush(cache->depends);
+    } else if (cache->depends_on_flush) {
+        ret = bdrv_co_flush(cache->bs->file);
+    }
+    if (ret == 0) {
+        cache->depends = NULL;
+        cache->depends_on_flush = false;
+    }
+    return ret;
+}
+
+/* @count tables that follow each other in the file. */
+static int coroutine_fn write_run(Qcow2Cache *cache, const uint32_t *slots,
+                                  unsigned count)
+{
+    struct iovec iov[WRITE_RUN];
+    BlockIo io = {
+        .op = BLOCK_WRITE,
+        .offset = slot_at(cache, slots[0])->offset,
+        .bytes = (int64_t)count << cache->table_bits,
+        .iov = iov,
+        .niov = count,
+    };
+    int ret;
+
+    for (unsigned i = 0; i < count; i++) {
+        iov[i].iov_base = slot_table(cache, slots[i]);
+        iov[i].iov_len = cache->table_bytes;
+    }
+    ret = bdrv_co_io(cache->bs->file, &io);
+    for (unsigned i = 0; i < count && ret == 0; i++) {
+        dirty_remove(cache, slots[i]);
+    }
+    return ret;
+}
+
+static int by_offset(gconstpointer a, gconstpointer b, gpointer opaque)
+{
+    const Qcow2Cache *cache = opaque;
+    uint64_t left = slot_at(cache, *(const uint32_t *)a)->offset;
+    uint64_t right = slot_at(cache, *(const uint32_t *)b)->offset;
+
+    return (left > right) - (left < right);
+}
+
+static uint32_t *sorted_dirty(const Qcow2Cache *cache)
+{
+    uint32_t *slots = g_new(uint32_t, cache->n_dirty);
+    unsigned count = 0;
+
+    for (uint32_t n = cache->dirty; n; n = slot_at(cache, n)->dirty_next) {
+        slots[count++] = n;
+    }
+    g_qsort_with_data(slots, count, sizeof(*slots), by_offset,
+                      (void *)cache);
+    return slots;
+}
+
+static unsigned run_length(const Qcow2Cache *cache, const uint32_t *slots,
+                           unsigned max)
+{
+    uint64_t offset = slot_at(cache, slots[0])->offset;
+    unsigned count = 1;
+
+    while (count < MIN(max, WRITE_RUN) &&
+           slot_at(cache, slots[count])->offset ==
+               offset + ((uint64_t)count << cache->table_bits)) {
+        count++;
+    }
+    return count;
+}
+
+int coroutine_fn qcow2_cache_write(Qcow2Cache *cache)
+{
+    g_autofree uint32_t *slots = NULL;
+    unsigned count = cache->n_dirty, run;
+    int ret;
+
+    if (count == 0) {
+        return 0;
+    }
+    ret = write_dependency(cache);
+    slots = sorted_dirty(cache);
+    for (unsigned i = 0; i < count && ret == 0; i += run) {
+        run = run_length(cache, &slots[i], count - i);
+        ret = write_run(cache, &slots[i], run);
+    }
+    return ret;
+}
+
+int coroutine_fn qcow2_cache_flush(Qcow2Cache *cache)
+{
+    int ret = qcow2_cache_write(cache);
+
+    return ret < 0 ? ret : bdrv_co_flush(cache->bs->file);
+}
+
+int coroutine_fn qcow2_cache_set_dependency(Qcow2Cache *cache,
+                                            Qcow2Cache *dependency)
+{
+    int ret = 0;
+
+    /* no chains: what has to be before the dependency goes now */
+    if (dependency->depends) {
+        ret = qcow2_cache_write(dependency);
+    }
+    if (ret == 0 && cache->depends && cache->depends != dependency) {
+        ret = write_dependency(cache);
+    }
+    if (ret == 0) {
+        cache->depends = dependency;
+    }
+    return ret;
+}
+
+void qcow2_cache_depends_on_flush(Qcow2Cache *cache)
+{
+    cache->depends_on_flush = true;
+}
+
+/* --- room --- */
+
+static void slot_free(Qcow2Cache *cache, uint32_t n)
+{
+    Slot *slot = slot_at(cache, n);
+
+    slot->offset = 0;
+    slot->pins = 0;
+    slot->used = 0;
+    slot->next = cache->free;
+    cache->free = n;
+}
+
+static void slot_drop(Qcow2Cache *cache, uint32_t n)
+{
+    g_assert(slot_at(cache, n)->pins == 0);
+    if (slot_at(cache, n)->dirty) {
+        dirty_remove(cache, n);
+    }
+    chain_remove(cache, n);
+    slot_free(cache, n);
+}
+
+/* Two rounds: the first one takes away everybody's mark. */
+static uint32_t find_victim(Qcow2Cache *cache)
+{
+    for (unsigned i = 0; i < 2 * cache->tables; i++) {
+        uint32_t n = cache->hand + 1;
+        Slot *slot = slot_at(cache, n);
+
+        cache->hand = n % cache->tables;
+        if (slot->pins == 0 && !(slot->used & USED_HAND)) {
+            return n;
+        }
+        slot->used &= ~USED_HAND;
+    }
+    return 0;
+}
+
+static uint32_t take_free(Qcow2Cache *cache)
+{
+    uint32_t n = cache->free;
+
+    if (n) {
+        cache->free = slot_at(cache, n)->next;
+        return n;
+    }
+    return cache->fresh < cache->tables ? ++cache->fresh : 0;
+}
+
+/* A slot that is pinned and in no chain. */
+static int coroutine_fn take_slot(Qcow2Cache *cache, uint32_t *taken)
+{
+    uint32_t n = take_free(cache);
+    int ret;
+
+    if (!n) {
+        n = find_victim(cache);
+        g_assert(n); /* more pins than a cache has at least */
+        if (slot_at(cache, n)->dirty) {
+            slot_at(cache, n)->pins = 1;
+            ret = qcow2_cache_write(cache);
+            slot_at(cache, n)->pins = 0;
+            if (ret < 0) {
+                return ret;
+            }
+        }
+        chain_remove(cache, n);
+    }
+    slot_at(cache, n)->pins = 1;
+    *taken = n;
+    return 0;
+}
+
+/* --- using --- */
+
+static int coroutine_fn get(Qcow2Cache *cache, uint64_t offset, bool fill,
+                            void **table)
+{
+    uint32_t n = find(cache, offset);
+    int ret;
+
+    g_assert(offset && offset % cache->table_bytes == 0);
+    if (n) {
+        slot_at(cache, n)->pins++;
+    } else {
+        ret = take_slot(cache, &n);
+        if (ret == 0 && fill) {
+            ret = qcow2_co_read_file(cache->bs->file, offset,
+                                     cache->table_bytes,
+                                     slot_table(cache, n));
+            if (ret < 0) {
+                slot_free(cache, n);
+            }
+        }
+        if (ret < 0) {
+            return ret;
+        }
+        chain_add(cache, n, offset);
+        qcow2_cache_used(cache->bs);
+    }
+    slot_at(cache, n)->used = USED_HAND | USED_CLEAN;
+    *table = slot_table(cache, n);
+    return 0;
+}
+
+int coroutine_fn qcow2_cache_get(Qcow2Cache *cache, uint64_t offset,
+                                 void **table)
+{
+    return get(cache, offset, true, table);
+}
+
+int coroutine_fn qcow2_cache_get_empty(Qcow2Cache *cache, uint64_t offset,
+                                       void **table)
+{
+    return get(cache, offset, false, table);
+}
+
+void qcow2_cache_put(Qcow2Cache *cache, void **table)
+{
+    Slot *slot = slot_at(cache, slot_of_table(cache, *table));
+
+    g_assert(slot->pins > 0);
+    slot->pins--;
+    *table = NULL;
+}
+
+/* Of a corrupt image a table in use may be freed: it stays, unwritten. */
+static void slot_forget(Qcow2Cache *cache, uint32_t n)
+{
+    if (slot_at(cache, n)->pins == 0) {
+        slot_drop(cache, n);
+    } else if (slot_at(cache, n)->dirty) {
+        dirty_remove(cache, n);
+    }
+}
+
+void qcow2_cache_forget(Qcow2Cache *cache, uint64_t offset, uint64_t bytes)
+{
+    uint64_t end = offset + bytes;
+
+    for (; offset < end; offset += cache->table_bytes) {
+        uint32_t n = find(cache, offset);
+
+        if (n) {
+            slot_forget(cache, n);
+        }
+    }
+}
+
+int coroutine_fn qcow2_cache_empty(Qcow2Cache *cache)
+{
+    int ret = qcow2_cache_write(cache);
+
+    for (uint32_t n = 1; n <= cache->fresh && ret == 0; n++) {
+        if (slot_at(cache, n)->offset) {
+            slot_drop(cache, n);
+        }
+    }
+    return ret;
+}
+
+/* Whole pages of slots @from up to, not including, @to. */
+static void give_back(Qcow2Cache *cache, uint32_t from, uint32_t to)
+{
+    size_t page = sysconf(_SC_PAGESIZE);
+    size_t start = (size_t)(from - 1) << cache->table_bits;
+    size_t end = (size_t)(to - 1) << cache->table_bits;
+
+    start = (start + page - 1) & ~(page - 1);
+    end &= ~(page - 1);
+    if (start < end) {
+        madvise(cache->memory + start, end - start, MADV_DONTNEED);
+    }
+}
+
+static bool slot_is_idle(Slot *slot)
+{
+    bool idle = !slot->dirty && slot->pins == 0 &&
+                !(slot->used & USED_CLEAN);
+
+    slot->used &= ~USED_CLEAN;
+    return idle;
+}
+
+void qcow2_cache_clean_unused(Qcow2Cache *cache)
+{
+    uint32_t from = 0; /* first of a run of idle slots */
+    bool dropped = false;
+
+    for (uint32_t n = 1; n <= cache->fresh; n++) {
+        bool idle = slot_is_idle(slot_at(cache, n));
+
+        if (idle && slot_at(cache, n)->offset) {
+            slot_drop(cache, n);
+            dropped = true;
+        }
+        if (idle && !from) {
+            from = n;
+        }
+        if (from && dropped && (!idle || n == cache->fresh)) {
+            give_back(cache, from, idle ? n + 1 : n);
+        }
+        if (!idle) {
+            from = 0;
+            dropped = false;
+        }
+    }
+}

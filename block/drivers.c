@@ -13,6 +13,7 @@ static const BlockDriver *const drivers[] = {
     &bdrv_host_device,
     &bdrv_null_aio,
     &bdrv_null_co,
+    &bdrv_qcow2,
     &bdrv_raw,
 };
 

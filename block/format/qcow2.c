@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The qcow2 driver: opens and closes images and decides where a request goes.
+ *
+ * A read or write whose mapping is in memory and that lies in one allocated
+ * stretch of the data file is passed on with another offset. Everything else
+ * has to wait for something, in a coroutine of qcow2-read.c, qcow2-write.c
+ * and so on. docs/qcow2.rst shows the whole.
+ */
+#include "qcow2.h"
+
+#include <errno.h>
+
+#include "block/log.h"
+#include "qcow2-error.h"
+
+#define NS_PER_S 1000000000LL
+
+/* --- requests --- */
+
+static void submit_read(BlockDriverState *bs, BlockRequest *req)
+{
+    Qcow2State *s = bs->opaque;
+    Qcow2Extent extent;
+
+    if (G_UNLIKELY(qcow2_map_cached(bs, req->offset, req->bytes, &extent) !=
+                   1) ||
+        G_UNLIKELY(extent.kind != QCOW2_NORMAL) ||
+        G_UNLIKELY(extent.bytes < req->bytes) ||
+        G_UNLIKELY(extent.host > s->data_file->total_bytes - req->bytes)) {
+        qcow2_read_submit(bs, req);
+        return;
+    }
+    req->offset = extent.host;
+    bdrv_submit(s->data_file, req);
+}
+
+typedef struct FlushRequest {
+    BlockDriverState *bs;
+    BlockRequest *req;
+} FlushRequest;
+
+static void coroutine_fn flush_entry(void *opaque)
+{
+    FlushRequest *flush = opaque;
+    BlockRequest *req = flush->req;
+    BlockDriverState *bs = flush->bs;
+
+    g_free(flush);
+    block_request_complete_later(req, qcow2_co_flush_metadata(bs));
+}
+
+static void submit_flush(BlockDriverState *bs, BlockRequest *req)
+{
+    Qcow2State *s = bs->opaque;
+    FlushRequest *flush;
+
+    if (bs->read_only || (s->data_file == bs->file &&
+                          !qcow2_cache_is_dirty(s->l2_cache) &&
+                          !qcow2_cache_is_dirty(s->refcount_cache))) {
+        bdrv_submit(bs->file, req);
+        return;
+    }
+    flush = g_new(FlushRequest, 1);
+    flush->bs = bs;
+    flush->req = req;
+    coroutine_enter(coroutine_new(flush_entry, flush));
+}
+
+static void qcow2_submit(BlockDriverState *bs, BlockRequest *req)
+{
+    const Qcow2State *s = bs->opaque;
+
+    if (G_UNLIKELY(s->broken)) {
+        block_request_complete_later(req, -ENOMEDIUM);
+        return;
+    }
+    switch (req->op) {
+    case BLOCK_READ:
+        submit_read(bs, req);
+        break;
+    case BLOCK_FLUSH:
+        submit_flush(bs, req);
+        break;
+    default:
+        block_request_complete_later(req, -ENOTSUP);
+    }
+}
+
+int coroutine_fn qcow2_co_flush_metadata(BlockDriverState *bs)
+{
+    Qcow2State *s = bs->opaque;
+    int ret;
+
+    co_mutex_lock(&s->lock);
+    ret = qcow2_cache_write(s->l2_cache);
+    if (ret == 0) {
+        ret = qcow2_cache_write(s->refcount_cache);
+    }
+    co_mutex_unlock(&s->lock);
+    if (ret == 0) {
+        ret = bdrv_co_flush(bs->file);
+    }
+    if (ret == 0 && s->data_file != bs->file) {
+        ret = bdrv_co_flush(s->data_file);
+    }
+    return ret;
+}
+
+/* --- unused tables are given back --- */
+
+static void clean_timer_cb(void *opaque)
+{
+    BlockDriverState *bs = opaque;
+    Qcow2State *s = bs->opaque;
+
+    qcow2_cache_clean_unused(s->l2_cache);
+    qcow2_cache_clean_unused(s->refcount_cache);
+    if (qcow2_cache_in_use(s->l2_cache) ||
+        qcow2_cache_in_use(s->refcount_cache)) {
+        qcow2_cache_used(bs);
+    }
+}
+
+void qcow2_cache_used(BlockDriverState *bs)
+{
+    Qcow2State *s = bs->opaque;
+
+    if (s->cache_clean_s && !s->clean_timer.armed) {
+        aio_timer_arm(&s->clean_timer,
+                      aio_context_now_ns(bs->home) +
+                          s->cache_clean_s * NS_PER_S);
+    }
+}
+
+static void qcow2_attach_context(BlockDriverState *bs, AioContext *ctx)
+{
+    Qcow2State *s = bs->opaque;
+
+    aio_timer_init(&s->clean_timer, ctx, clean_timer_cb, bs);
+    if (s->l2_cache) {
+        qcow2_cache_used(bs);
+    }
+}
+
+static void qcow2_detach_context(BlockDriverState *bs, AioContext *ctx)
+{
+    Qcow2State *s = bs->opaque;
+
+    aio_timer_disarm(&s->clean_timer);
+}
+
+/* --- open --- */
+
+typedef struct OpenCall {
+    BlockDriverState *bs;
+    GError **error;
+    bool ok;
+} OpenCall;
+
+static void coroutine_fn header_entry(void *opaque)
+{
+    OpenCall *call = opaque;
+
+    call->ok = qcow2_co_read_header(call->bs, call->error);
+}
+
+static void coroutine_fn tables_entry(void *opaque)
+{
+    OpenCall *call = opaque;
+
+    call->ok = qcow2_co_read_tables(call->bs, call->error);
+}
+
+static bool run(BlockDriverState *bs, CoroutineFn *entry, GError **error)
+{
+    OpenCall call = { .bs = bs, .error = error };
+
+    bdrv_run_co(bs, entry, &call);
+    return call.ok;
+}
+
+static bool open_data_file(BlockDriverState *bs, Options *opts,
+                           GError **error)
+{
+    Qcow2State *s = bs->opaque;
+
+    s->data_file = bs->file;
+    if (!qcow2_has_data_file(s)) {
+        if (options_has(opts, "data-file")) {
+            return qcow2_error(error, "'data-file' can only be set for images "
+                               "with an external data file");
+        }
+        if (qcow2_data_file_is_raw(s)) {
+            return qcow2_error(error, "data-file-raw requires a data file");
+        }
+        return true;
+    }
+    if (!options_has(opts, "data-file")) {
+        return qcow2_error(error, "'data-file' is required for this image");
+    }
+    return bdrv_open_child(bs, opts, "data-file", BDRV_CHILD_GROWS,
+                           &s->data_file, error);
+}
+
+static bool open_backing(BlockDriverState *bs, Options *opts, GError **error)
+{
+    return bdrv_open_child(bs, opts, "backing",
+                           BDRV_CHILD_OPTIONAL | BDRV_CHILD_BACKING,
+                           &bs->backing, error);
+}
+
+/* Requests go to the data file as they are: its limits are ours, but for
+ * what is done about small blocks there. */
+static bool set_limits(BlockDriverState *bs, GError **error)
+{
+    const Qcow2State *s = bs->opaque;
+
+    bs->limits = s->data_file->limits;
+    bs->limits.request_alignment = 1;
+    bs->limits.memory_alignment = 1;
+    bs->limits.can_discard = true;
+    bs->limits.can_write_zeroes = true;
+    bs->limits.discard_alignment = s->cluster_size;
+    return bs->read_only ||
+           s->cluster_size >= bs->file->limits.request_alignment ||
+           bdrv_set_block_size(bs->file, s->cluster_size, error);
+}
+
+static void free_state(BlockDriverState *bs)
+{
+    Qcow2State *s = bs->opaque;
+
+    g_clear_pointer(&s->l2_cache, qcow2_cache_free);
+    g_clear_pointer(&s->refcount_cache, qcow2_cache_free);
+    g_clear_pointer(&s->decompressed, qcow2_decompressed_free);
+    g_clear_pointer(&s->l1, g_free);
+    g_clear_pointer(&s->reftable, g_free);
+    qcow2_free_header(bs);
+}
+
+static bool open_image(BlockDriverState *bs, Options *opts, GError **error)
+{
+    Qcow2State *s = bs->opaque;
+
+    s->data_file = bs->file; /* until the header has been read */
+    if (!run(bs, header_entry, error) ||
+        !open_data_file(bs, opts, error) ||
+        !qcow2_take_options(bs, opts, error) ||
+        !set_limits(bs, error) || !qcow2_caches_new(bs, error)) {
+        return false;
+    }
+    s->decompressed = qcow2_decompressed_new(bs);
+    return run(bs, tables_entry, error) && open_backing(bs, opts, error);
+}
+
+static bool qcow2_open(BlockDriverState *bs, Options *opts, GError **error)
+{
+    Qcow2State *s = bs->opaque;
+
+    co_mutex_init(&s->lock);
+    if (!open_image(bs, opts, error)) {
+        free_state(bs);
+        return false;
+    }
+    return true;
+}
+
+/* --- close --- */
+
+static void coroutine_fn close_entry(void *opaque)
+{
+    BlockDriverState *bs = opaque;
+    Qcow2State *s = bs->opaque;
+    int ret = qcow2_co_flush_metadata(bs);
+
+    if (ret == 0 && (s->incompatible & QCOW2_INCOMPAT_DIRTY)) {
+        ret = qcow2_co_mark_clean(bs);
+    }
+    if (ret < 0) {
+        log_error("node '%s': Failed to write metadata: %s", bs->node_name,
+                  g_strerror(-ret));
+    }
+}
+
+static void qcow2_close(BlockDriverState *bs)
+{
+    const Qcow2State *s = bs->opaque;
+
+    if (!bs->read_only && !s->broken) {
+        bdrv_run_co(bs, close_entry, bs);
+    }
+    free_state(bs);
+}
+
+/* --- the table --- */
+
+static int qcow2_probe(const uint8_t *buf, size_t bytes, const char *filename)
+{
+    const Qcow2Header *h = (const Qcow2Header *)buf;
+
+    return bytes >= sizeof(*h) && h->magic == GUINT32_TO_BE(QCOW2_MAGIC) &&
+                   GUINT32_FROM_BE(h->version) >= 2
+               ? 100
+               : 0;
+}
+
+static const BlockImageOps qcow2_image_ops = {
+    .probe = qcow2_probe,
+};
+
+const BlockDriver bdrv_qcow2 = {
+    .name = "qcow2",
+    .grows_file = true,
+    .one_home = true,
+    .instance_size = sizeof(Qcow2State),
+    .image = &qcow2_image_ops,
+    .open = qcow2_open,
+    .close = qcow2_close,
+    .attach_context = qcow2_attach_context,
+    .detach_context = qcow2_detach_context,
+    .submit = qcow2_submit,
+};

@@ -186,7 +186,7 @@ static Fault look_at_standard(const Qcow2State *s, uint64_t entry,
             return fault;
         }
     }
-    piece->host = (entry & QCOW2_L2_OFFSET) + in_cluster;
+    piece->host = has_host ? (entry & QCOW2_L2_OFFSET) + in_cluster : 0;
     piece->copied = entry & QCOW2_COPIED;
     if (s->subclusters > 1) {
         return look_at_subclusters(s, bitmap, has_host, in_cluster, piece);
@@ -214,17 +214,14 @@ static Fault look(const Qcow2State *s, const void *slice, unsigned index,
 
 /* --- a stretch of them --- */
 
-static bool kind_has_host(Qcow2Kind kind)
-{
-    return kind == QCOW2_NORMAL || kind == QCOW2_ZERO_ALLOC;
-}
-
+/* Offset 0 of the data file is not told from no offset: it is nobody's
+ * successor. */
 static bool continues(const Qcow2Extent *extent, const Piece *piece)
 {
     return extent->kind == piece->kind &&
            extent->kind != QCOW2_COMPRESSED_DATA &&
-           (!kind_has_host(piece->kind) ||
-            piece->host == extent->host + extent->bytes);
+           (piece->host == extent->host + extent->bytes ||
+            (piece->host == 0 && extent->host == 0));
 }
 
 /* As much of [place, place + bytes) as is in the slice and alike. */

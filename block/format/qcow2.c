@@ -107,6 +107,22 @@ int coroutine_fn qcow2_co_flush_metadata(BlockDriverState *bs)
     return ret;
 }
 
+bool coroutine_fn qcow2_co_reload(BlockDriverState *bs, GError **error)
+{
+    Qcow2State *s = bs->opaque;
+
+    g_assert(!qcow2_cache_is_dirty(s->l2_cache) &&
+             !qcow2_cache_is_dirty(s->refcount_cache));
+    co_mutex_lock(&s->lock);
+    qcow2_cache_empty(s->l2_cache);
+    qcow2_cache_empty(s->refcount_cache);
+    qcow2_decompressed_forget(bs);
+    s->broken = !qcow2_co_read_header(bs, error) ||
+                !qcow2_co_read_tables(bs, error);
+    co_mutex_unlock(&s->lock);
+    return !s->broken;
+}
+
 /* --- unused tables are given back --- */
 
 static void clean_timer_cb(void *opaque)
@@ -180,12 +196,37 @@ static bool run(BlockDriverState *bs, CoroutineFn *entry, GError **error)
     return call.ok;
 }
 
+/* Relative names are relative to where we run, as QEMU has it. */
+static void name_data_file(BlockDriverState *bs, Options *opts)
+{
+    const Qcow2State *s = bs->opaque;
+
+    if (s->data_file_name && !options_has(opts, "data-file")) {
+        g_autoptr(Options) child = options_new(options_what(opts));
+
+        options_set_str(child, "filename", s->data_file_name);
+        options_set_child(opts, "data-file", child);
+    }
+}
+
+/* To look at metadata only; it may well be missing. */
+static bool leave_data_file(BlockDriverState *bs, Options *opts,
+                            GError **error)
+{
+    Qcow2State *s = bs->opaque;
+    g_autoptr(Options) child = NULL;
+    g_autofree char *name = NULL;
+
+    s->broken = true; /* to whoever reads it all the same */
+    return options_take_child(opts, "data-file", &child, error) &&
+           (child || options_take_str(opts, "data-file", &name, error));
+}
+
 static bool open_data_file(BlockDriverState *bs, Options *opts,
                            GError **error)
 {
     Qcow2State *s = bs->opaque;
 
-    s->data_file = bs->file;
     if (!qcow2_has_data_file(s)) {
         if (options_has(opts, "data-file")) {
             return qcow2_error(error, "'data-file' can only be set for images "
@@ -196,18 +237,15 @@ static bool open_data_file(BlockDriverState *bs, Options *opts,
         }
         return true;
     }
+    name_data_file(bs, opts);
     if (!options_has(opts, "data-file")) {
         return qcow2_error(error, "'data-file' is required for this image");
     }
+    if (bs->open_flags & BDRV_OPEN_NO_IO) {
+        return leave_data_file(bs, opts, error);
+    }
     return bdrv_open_child(bs, opts, "data-file", BDRV_CHILD_GROWS,
                            &s->data_file, error);
-}
-
-static bool open_backing(BlockDriverState *bs, Options *opts, GError **error)
-{
-    return bdrv_open_child(bs, opts, "backing",
-                           BDRV_CHILD_OPTIONAL | BDRV_CHILD_BACKING,
-                           &bs->backing, error);
 }
 
 /* Requests go to the data file as they are: its limits are ours, but for
@@ -251,7 +289,18 @@ static bool open_image(BlockDriverState *bs, Options *opts, GError **error)
         return false;
     }
     s->decompressed = qcow2_decompressed_new(bs);
-    return run(bs, tables_entry, error) && open_backing(bs, opts, error);
+    return run(bs, tables_entry, error) &&
+           bdrv_open_backing(bs, opts, error);
+}
+
+/* What comes from the image does not know whose it is. */
+static void name_node(const Options *opts, GError **error)
+{
+    g_autofree char *prefix = g_strdup_printf("%s: ", options_what(opts));
+
+    if (error && *error && !g_str_has_prefix((*error)->message, prefix)) {
+        g_prefix_error(error, "%s", prefix);
+    }
 }
 
 static bool qcow2_open(BlockDriverState *bs, Options *opts, GError **error)
@@ -259,7 +308,9 @@ static bool qcow2_open(BlockDriverState *bs, Options *opts, GError **error)
     Qcow2State *s = bs->opaque;
 
     co_mutex_init(&s->lock);
+    s->for_check = bs->open_flags & BDRV_OPEN_CHECK;
     if (!open_image(bs, opts, error)) {
+        name_node(opts, error);
         free_state(bs);
         return false;
     }
@@ -307,6 +358,8 @@ static int qcow2_probe(const uint8_t *buf, size_t bytes, const char *filename)
 
 static const BlockImageOps qcow2_image_ops = {
     .probe = qcow2_probe,
+    .co_block_status = qcow2_co_block_status,
+    .info = qcow2_info,
 };
 
 const BlockDriver bdrv_qcow2 = {

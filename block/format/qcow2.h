@@ -69,7 +69,9 @@ typedef struct Qcow2Extent {
     Qcow2Kind kind;
     int64_t bytes;      /* from the offset asked for; > 0 */
     int64_t host;       /* of the offset asked for; NORMAL and ZERO_ALLOC: in
-                           the data file; COMPRESSED: the L2 entry */
+                           the data file; COMPRESSED: the L2 entry; else 0,
+                           but where a subcluster of a cluster that has a
+                           place is unallocated */
     bool in_place;      /* every cluster of it has QCOW2_COPIED: a write may
                            go where the data is */
 } Qcow2Extent;
@@ -245,8 +247,10 @@ static inline bool qcow2_has_subclusters(const Qcow2State *s)
 
 /* --- qcow2.c --- */
 
-/* Reads everything anew, as after open; caches are empty. For what changes
- * the image's tables under the driver: snapshot apply, repair, amend. */
+/* Reads everything anew, as after open; the caches have nothing dirty and are
+ * empty afterwards. For what changes the image's tables under the driver:
+ * snapshot apply, repair, amend. If it fails, so does every later request.
+ * Not under s->lock. */
 bool coroutine_fn qcow2_co_reload(BlockDriverState *bs, GError **error);
 
 /* A table came into a cache: unused ones are given back after a while.

@@ -179,6 +179,13 @@ static bool compose(HeaderWriter *writer, const BlockDriverState *bs,
     return true;
 }
 
+/* Names are for readers that know less than we do. The smallest clusters are
+ * left to other names: they would just be full. */
+static bool wants_names(const Qcow2State *s)
+{
+    return s->version >= 3 && s->cluster_bits > QCOW2_MIN_CLUSTER_BITS;
+}
+
 int coroutine_fn qcow2_co_write_header(BlockDriverState *bs)
 {
     Qcow2State *s = bs->opaque;
@@ -190,8 +197,7 @@ int coroutine_fn qcow2_co_write_header(BlockDriverState *bs)
         return -ENOMEM;
     }
     writer.buf = buf;
-    /* names are for readers that know less than we do: if there is room */
-    if (!(s->version >= 3 && compose(&writer, bs, true)) &&
+    if (!(wants_names(s) && compose(&writer, bs, true)) &&
         !compose(&writer, bs, false)) {
         return -ENOSPC;
     }

@@ -124,3 +124,27 @@ int test_op(BlockDriverState *bs, BlockOp op, unsigned flags, int64_t offset,
     test_submit(bs, &test);
     return test_wait(&test);
 }
+
+typedef struct TestCo {
+    CoroutineFn *fn;
+    void *opaque;
+    bool done;
+} TestCo;
+
+static void coroutine_fn test_co_entry(void *opaque)
+{
+    TestCo *test = opaque;
+
+    test->fn(test->opaque);
+    test->done = true;
+}
+
+void test_run_co(CoroutineFn *fn, void *opaque)
+{
+    TestCo test = { .fn = fn, .opaque = opaque };
+
+    coroutine_enter(coroutine_new(test_co_entry, &test));
+    while (!test.done) {
+        aio_poll(test_ctx(), true);
+    }
+}

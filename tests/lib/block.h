@@ -6,6 +6,7 @@
 #ifndef TESTS_LIB_BLOCK_H
 #define TESTS_LIB_BLOCK_H
 
+#include "block/coroutine.h"
 #include "block/driver.h"
 #include "block/graph.h"
 #include "tests/lib/ctx.h"
@@ -41,5 +42,8 @@ int test_rw(BlockDriverState *bs, BlockOp op, int64_t offset, void *buf,
 /* The same for requests without data. */
 int test_op(BlockDriverState *bs, BlockOp op, unsigned flags, int64_t offset,
             int64_t bytes);
+
+/* Runs @fn as a coroutine of this thread, to its end. */
+void test_run_co(CoroutineFn *fn, void *opaque);
 
 #endif

@@ -6,7 +6,10 @@
 # shellcheck shell=bash
 
 set -u
-IMG=$TEST_DIR/t.$IMGFMT
+# empty where QEMU's tools are not installed
+# shellcheck disable=SC2153
+: "$QEMU_IMG" "$QEMU_IO"
+export IMG=$TEST_DIR/t.$IMGFMT
 
 # Paths, rates, names of programs; sizes on disk; the format under test.
 filter() {
@@ -50,12 +53,12 @@ io() {
     return "${PIPESTATUS[0]}"
 }
 
-# The image is consistent, for us and, where it is installed, for QEMU.
+# check IMAGE: consistent, for us and, where it is installed, for QEMU.
 check() {
     [ "$IMGFMT" = raw ] && return
-    "$VBLK_IMG" check -q -f "$IMGFMT" "${1:-$IMG}" 2>&1 | filter
+    "$VBLK_IMG" check -q -f "$IMGFMT" "$1" 2>&1 | filter
     if [ -n "$QEMU_IMG" ]; then
-        "$QEMU_IMG" check -q -f "$IMGFMT" "${1:-$IMG}" 2>&1 | filter
+        "$QEMU_IMG" check -q -f "$IMGFMT" "$1" 2>&1 | filter
     fi
 }
 

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Throttle groups: limits on the requests and bytes a second of one or of
+ * several nodes together. Tools make groups, the throttle driver joins them.
+ */
+#ifndef BLOCK_THROTTLE_H
+#define BLOCK_THROTTLE_H
+
+#include "block/options.h"
+#include "block/request.h"
+
+/* What is limited: bytes and operations; of both directions together, or of
+ * each. Discards and zeroes are writes; flushes are free. */
+typedef enum ThrottleLimit {
+    THROTTLE_BPS_TOTAL,
+    THROTTLE_BPS_READ,
+    THROTTLE_BPS_WRITE,
+    THROTTLE_IOPS_TOTAL,
+    THROTTLE_IOPS_READ,
+    THROTTLE_IOPS_WRITE,
+    THROTTLE__COUNT
+} ThrottleLimit;
+
+typedef enum ThrottleDirection {
+    THROTTLE_READ,
+    THROTTLE_WRITE,
+    THROTTLE_DIRECTIONS
+} ThrottleDirection;
+
+#define THROTTLE_VALUE_MAX 1000000000000000LL
+
+typedef struct ThrottleRate {
+    uint64_t avg;            /* a second, in the long run; 0: no limit */
+    uint64_t max;            /* a second, in a burst; 0: none allowed */
+    uint64_t burst_length_s; /* how long max lasts; 1 or more */
+} ThrottleRate;
+
+typedef struct ThrottleConfig {
+    ThrottleRate rates[THROTTLE__COUNT];
+    uint64_t iops_size;      /* a larger request counts as several; 0: never */
+} ThrottleConfig;
+
+/* --- configuration: throttle-config.c --- */
+
+void throttle_config_init(ThrottleConfig *config); /* no limits */
+
+/* Takes "limits.iops-total" and the like, and "x-iops-total" and the like.
+ * Context: main */
+bool throttle_config_take(ThrottleConfig *config, Options *opts,
+                          GError **error);
+
+/* Whether the values make sense together. Context: any */
+bool throttle_config_check(const ThrottleConfig *config, GError **error);
+
+/* --- arithmetic: throttle-bucket.c --- */
+
+typedef struct ThrottleBucket {
+    double level;       /* bytes or operations that have not leaked yet */
+    double burst_level; /* the same, leaking at the rate of bursts */
+} ThrottleBucket;
+
+/* Zeroed is good: nothing was done yet. */
+typedef struct ThrottleState {
+    ThrottleBucket buckets[THROTTLE__COUNT];
+    int64_t leaked_ns;  /* until when they have leaked */
+} ThrottleState;
+
+/* How long the next request of that direction has to wait; 0: not at all.
+ * Times may come in any order, late ones count. Context: any, one at a time */
+int64_t throttle_wait_ns(const ThrottleConfig *config, ThrottleState *state,
+                         ThrottleDirection direction, int64_t now_ns);
+
+/* A request of @bytes goes. */
+void throttle_account(const ThrottleConfig *config, ThrottleState *state,
+                      ThrottleDirection direction, int64_t bytes);
+
+/* --- groups: throttle-group.c --- */
+
+typedef struct ThrottleGroup ThrottleGroup;
+
+/* What --object throttle-group does: @opts has the limits, and nothing that
+ * is left over. False when the id is taken. Context: main */
+bool throttle_group_add(const char *id, Options *opts, GError **error);
+
+/* Borrowed, or NULL. Context: main */
+ThrottleGroup *throttle_group_find(const char *id);
+
+/* Forgets all groups; what nodes still use goes with the last of them.
+ * Context: main */
+void throttle_group_free_all(void);
+
+ThrottleGroup *throttle_group_ref(ThrottleGroup *group); /* Context: main */
+void throttle_group_unref(ThrottleGroup *group);         /* Context: main */
+
+/*
+ * One node in a group. Requests of all members take turns, one member after
+ * the other, reads and writes apart.
+ */
+typedef struct ThrottleMember ThrottleMember;
+
+/* Called in the home of the member's context when a request may go, for each
+ * request once, from the loop or inside throttle_member_submit(). */
+typedef void ThrottlePassFn(void *opaque, BlockRequest *req);
+
+/* Borrows @group. Context: home of @ctx */
+ThrottleMember *throttle_member_new(ThrottleGroup *group, AioContext *ctx,
+                                    ThrottlePassFn *pass, void *opaque);
+/* None of its requests waits. Context: home */
+void throttle_member_free(ThrottleMember *member);
+
+/* Passes @req now or later; no allocation. Context: home */
+void throttle_member_submit(ThrottleMember *member, BlockRequest *req);
+
+#endif

@@ -15,6 +15,7 @@ static const BlockDriver *const drivers[] = {
     &bdrv_null_co,
     &bdrv_qcow2,
     &bdrv_raw,
+    &bdrv_throttle,
 };
 
 static GSList *registered;

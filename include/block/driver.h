@@ -214,5 +214,6 @@ extern const BlockDriver bdrv_null_aio;
 extern const BlockDriver bdrv_null_co;
 extern const BlockDriver bdrv_qcow2;
 extern const BlockDriver bdrv_raw;
+extern const BlockDriver bdrv_throttle;
 
 #endif

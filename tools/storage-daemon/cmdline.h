@@ -42,6 +42,6 @@ void cmdline_clear(Cmdline *cmdline);
 
 void help_print(void);
 void help_print_objects(void);
-void help_print_iothread(void);
+void help_print_object(const char *type); /* one that there is */
 
 #endif

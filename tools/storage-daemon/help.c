@@ -6,6 +6,7 @@
 #include "cmdline.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static const char usage[] =
 "Usage: vblk-storage-daemon [options]\n"
@@ -31,6 +32,10 @@ static const char usage[] =
 "                         a thread that runs queues; exports without one share\n"
 "                         a thread made for them. '--object iothread,help'\n"
 "                         explains the properties\n"
+"  --object throttle-group,id=<id>[,limits.iops-total=<n>]\n"
+"           [,limits.bps-total=<n>][,...]\n"
+"                         limits that nodes share; '--object\n"
+"                         throttle-group,help' explains them\n"
 "\n"
 "  --blockdev [driver=]<driver>,node-name=<name>[,read-only=on|off]\n"
 "             [,auto-read-only=on|off][,cache.direct=on|off]\n"
@@ -44,6 +49,12 @@ static const char usage[] =
 "                         locking=on|off|auto\n"
 "      host_device        the same for a block device\n"
 "      raw                file=<node-name>[,offset=<bytes>][,size=<bytes>]\n"
+"      throttle           file=<node-name>,throttle-group=<id>: no faster than\n"
+"                         its group allows\n"
+"      blkdebug           image=<node-name>[,inject-error.0.event=<event>]...\n"
+"      blkverify          raw=<node-name>,test=<node-name>\n"
+"                         errors on purpose, and two images that have to be\n"
+"                         the same: for tests\n"
 "      null-co, null-aio  size=<bytes>[,latency-ns=<ns>][,read-zeroes=on|off]:\n"
 "                         no disk at all, for measuring\n"
 "\n"
@@ -91,7 +102,8 @@ static const char usage[] =
 
 static const char objects[] =
 "List of object types:\n"
-"  iothread\n";
+"  iothread\n"
+"  throttle-group\n";
 
 static const char iothread[] =
 "iothread options:\n"
@@ -105,6 +117,21 @@ static const char iothread[] =
 "  thread-pool-max=<int>  - most worker threads (default 64)\n"
 "  thread-pool-min=<int>  - workers kept while idle (default 0)\n";
 
+static const char throttle_group[] =
+"throttle-group options; each limit may also be written x-<limit> in place of\n"
+"limits.<limit>:\n"
+"  id=<str>               - name, for throttle-group= of driver=throttle;\n"
+"                           mandatory\n"
+"  limits.bps-read=<int>, limits.bps-total=<int>, limits.bps-write=<int>\n"
+"                         - bytes a second (0: no limit)\n"
+"  limits.iops-read=<int>, limits.iops-total=<int>, limits.iops-write=<int>\n"
+"                         - requests a second (0: no limit)\n"
+"  limits.<any of these>-max=<int>\n"
+"                         - the same in a burst (0: none)\n"
+"  limits.<any of these>-max-length=<int>\n"
+"                         - how long a burst may last, in seconds (default 1)\n"
+"  limits.iops-size=<int> - a request of more bytes counts as several\n";
+
 void help_print(void)
 {
     fputs(usage, stdout);
@@ -115,7 +142,7 @@ void help_print_objects(void)
     fputs(objects, stdout);
 }
 
-void help_print_iothread(void)
+void help_print_object(const char *type)
 {
-    fputs(iothread, stdout);
+    fputs(strcmp(type, "iothread") == 0 ? iothread : throttle_group, stdout);
 }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * --object iothread: makes the threads that queues run in and finds them by
- * name. Called by main.c and export.c.
+ * --object: makes the threads that queues run in and finds them by name, and
+ * the throttle groups that nodes join. Called by main.c and export.c.
  */
 #include "object.h"
 
 #include "cmdline.h"
 #include "block/options.h"
+#include "block/throttle.h"
 
 #include <gio/gio.h>
 #include <string.h>
@@ -87,38 +88,59 @@ static bool add_iothread(const char *id, const AioParams *params,
 
 static bool check_new_id(const char *id, GError **error)
 {
-    if (g_hash_table_contains(table(), id)) {
+    bool is_iothread = g_hash_table_contains(table(), id);
+
+    if (is_iothread || throttle_group_find(id)) {
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_EXISTS,
-                    "--object: there is already an iothread '%s'", id);
+                    "--object: there is already %s '%s'",
+                    is_iothread ? "an iothread" : "a throttle-group", id);
         return false;
     }
     return true;
+}
+
+static bool make_iothread(const char *id, Options *opts, GError **error)
+{
+    AioParams params = { 0 };
+
+    return take_params(opts, &params, error) && options_finish(opts, error) &&
+           add_iothread(id, &params, error);
+}
+
+static const struct {
+    const char *name;
+    bool (*make)(const char *id, Options *opts, GError **error);
+} types[] = {
+    { "iothread", make_iothread },
+    { "throttle-group", throttle_group_add },
+};
+
+static bool make_object(const char *type, const char *id, Options *opts,
+                        GError **error)
+{
+    g_autofree char *what = g_strdup_printf("object '%s'", id);
+
+    options_set_what(opts, what);
+    for (unsigned i = 0; i < G_N_ELEMENTS(types); i++) {
+        if (strcmp(types[i].name, type) == 0) {
+            return types[i].make(id, opts, error);
+        }
+    }
+    g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED,
+                "--object: unknown type '%s': there are 'iothread' and "
+                "'throttle-group'", type);
+    return false;
 }
 
 bool object_add(const char *text, GError **error)
 {
     g_autoptr(Options) opts = options_parse(text, "--object", "qom-type",
                                             error);
-    g_autofree char *type = NULL, *id = NULL, *what = NULL;
-    AioParams params = { 0 };
+    g_autofree char *type = NULL, *id = NULL;
 
-    if (!opts || !options_need_str(opts, "qom-type", &type, error)) {
-        return false;
-    }
-    if (strcmp(type, "iothread") != 0) {
-        g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED,
-                    "--object: unknown type '%s': there is only 'iothread'",
-                    type);
-        return false;
-    }
-    if (!options_need_str(opts, "id", &id, error) ||
-        !check_new_id(id, error)) {
-        return false;
-    }
-    what = g_strdup_printf("object '%s'", id);
-    options_set_what(opts, what);
-    return take_params(opts, &params, error) && options_finish(opts, error) &&
-           add_iothread(id, &params, error);
+    return opts && options_need_str(opts, "qom-type", &type, error) &&
+           options_need_str(opts, "id", &id, error) &&
+           check_new_id(id, error) && make_object(type, id, opts, error);
 }
 
 bool object_help(const char *text)
@@ -127,10 +149,16 @@ bool object_help(const char *text)
         help_print_objects();
         return true;
     }
-    if (strcmp(text, "iothread,help") == 0 ||
-        strcmp(text, "iothread,?") == 0) {
-        help_print_iothread();
-        return true;
+    for (unsigned i = 0; i < G_N_ELEMENTS(types); i++) {
+        const char *name = types[i].name;
+        size_t len = strlen(name);
+
+        if (strncmp(text, name, len) == 0 &&
+            (strcmp(text + len, ",help") == 0 ||
+             strcmp(text + len, ",?") == 0)) {
+            help_print_object(name);
+            return true;
+        }
     }
     return false;
 }
@@ -159,4 +187,5 @@ IOThread *object_default_iothread(GError **error)
 void object_free_all(void)
 {
     g_clear_pointer(&iothreads, g_hash_table_unref);
+    throttle_group_free_all();
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * --object: the IOThreads by name. All functions: Context: main.
+ * --object: IOThreads by name; throttle groups. All functions: Context: main.
  */
 #ifndef TOOLS_STORAGE_DAEMON_OBJECT_H
 #define TOOLS_STORAGE_DAEMON_OBJECT_H

@@ -133,9 +133,28 @@ def version_names_the_program():
 
 
 @case
-def object_help_explains_iothreads():
+def object_help_explains_objects():
     assert "iothread" in run("--object", "help").stdout
+    assert "throttle-group" in run("--object", "help").stdout
     assert "poll-max-ns" in run("--object", "iothread,help").stdout
+    assert "iops-total" in run("--object", "throttle-group,help").stdout
+
+
+@case
+def bad_objects():
+    refused("unknown type 'secret'.*'iothread' and 'throttle-group'",
+            "--object", "secret,id=s")
+    refused("'id' is missing", "--object", "throttle-group")
+    refused("object 'g'.*burst length cannot be 0", "--object",
+            "throttle-group,id=g,x-iops-total-max-length=0")
+    refused("object 'g'.*unknown option 'limits.foo'", "--object",
+            "throttle-group,id=g,limits.foo=1")
+    refused("already a throttle-group 'g'", "--object", "throttle-group,id=g",
+            "--object", "iothread,id=g")
+    refused("already an iothread 'g'", "--object", "iothread,id=g",
+            "--object", "throttle-group,id=g")
+    refused("Throttle group 'g' does not exist", "--blockdev",
+            "throttle,node-name=t,throttle-group=g,file.driver=null-co")
 
 
 @case

@@ -3,9 +3,10 @@
  * A thread that runs one AioContext.
  *
  * Made and freed by the main thread for --object iothread. The rule to know:
- * the context is freed in its own thread, but not before the main thread has
- * left aio_notify(), which may still be at work when the loop already sees
- * the request to stop.
+ * the context is freed in its own thread, but not before everybody else has
+ * left aio_notify(), which may still be at work when the loop has already
+ * done what it was notified of. Main has when it posts "released"; other
+ * IOThreads have when they have come round to their next bottom half.
  */
 #include "block/iothread.h"
 
@@ -27,6 +28,8 @@ struct IOThread {
 };
 
 enum { THREAD_NAME_MAX = 15 };
+
+static GSList *iothreads; /* main thread; those that run */
 
 static void *iothread_run(void *opaque)
 {
@@ -108,7 +111,12 @@ IOThread *iothread_new(const char *id, const AioParams *params,
     while (sem_wait(&iothread->running) < 0) {
         g_assert(errno == EINTR);
     }
+    iothreads = g_slist_prepend(iothreads, iothread);
     return iothread;
+}
+
+static void nothing_bh(void *opaque)
+{
 }
 
 void iothread_free(IOThread *iothread)
@@ -116,8 +124,14 @@ void iothread_free(IOThread *iothread)
     if (!iothread) {
         return;
     }
+    iothreads = g_slist_remove(iothreads, iothread);
     __atomic_store_n(&iothread->stop, true, __ATOMIC_SEQ_CST);
     aio_notify(iothread->ctx);
+    for (GSList *l = iothreads; l; l = l->next) {
+        IOThread *other = l->data;
+
+        aio_bh_run_sync(other->ctx, nothing_bh, NULL);
+    }
     sem_post(&iothread->released);
     pthread_join(iothread->thread, NULL);
     iothread_destroy(iothread);

@@ -18,7 +18,8 @@ IOThread *iothread_new(const char *id, const AioParams *params,
                        GError **error);
 
 /* Stops the loop, destroys the context in its thread, joins. Nothing may be
- * attached to it any more. Context: main */
+ * attached to it any more. Waits for each other IOThread to come round once,
+ * which may just have scheduled something there. Context: main */
 void iothread_free(IOThread *iothread);
 
 const char *iothread_id(const IOThread *iothread);     /* Context: any */

@@ -130,6 +130,53 @@ static void test_runs_what_is_left(void)
     g_assert_cmpuint(seen.calls, ==, 100);
 }
 
+typedef struct Ball {
+    AioContext *to[2];
+    unsigned flights;
+    pthread_mutex_t lock; /* of the result; not a GMutex, which
+                             ThreadSanitizer does not know */
+    pthread_cond_t cond;
+    bool landed;
+} Ball;
+
+static void fly_bh(void *opaque)
+{
+    Ball *ball = opaque;
+
+    if (ball->flights-- > 1) {
+        aio_bh_once(ball->to[ball->flights & 1], fly_bh, ball);
+        return;
+    }
+    pthread_mutex_lock(&ball->lock);
+    ball->landed = true;
+    pthread_cond_signal(&ball->cond);
+    pthread_mutex_unlock(&ball->lock);
+}
+
+/* Whoever notified last may still be at it when the other has done all. */
+static void test_freed_after_notify(void)
+{
+    for (unsigned i = 0; i < 200; i++) {
+        IOThread *a = iothread_new("a", NULL, NULL);
+        IOThread *b = iothread_new("b", NULL, NULL);
+        Ball ball = {
+            .to = { iothread_context(a), iothread_context(b) },
+            .flights = 10,
+            .lock = PTHREAD_MUTEX_INITIALIZER,
+            .cond = PTHREAD_COND_INITIALIZER,
+        };
+
+        aio_bh_once(ball.to[0], fly_bh, &ball);
+        pthread_mutex_lock(&ball.lock);
+        while (!ball.landed) {
+            pthread_cond_wait(&ball.cond, &ball.lock);
+        }
+        pthread_mutex_unlock(&ball.lock);
+        iothread_free(i & 1 ? a : b);
+        iothread_free(i & 1 ? b : a);
+    }
+}
+
 static void note_destroyed(void *opaque)
 {
     AioContext **home = opaque;
@@ -182,6 +229,7 @@ int main(int argc, char **argv)
     g_test_add_func("/iothread/many", test_many);
     g_test_add_func("/iothread/churn", test_churn);
     g_test_add_func("/iothread/runs-what-is-left", test_runs_what_is_left);
+    g_test_add_func("/iothread/freed-after-notify", test_freed_after_notify);
     g_test_add_func("/iothread/slots-destroyed-at-home",
                     test_slots_destroyed_at_home);
     g_test_add_func("/iothread/no-descriptors", test_no_descriptors);

@@ -159,6 +159,7 @@ void blk_channel_free(BlkChannel *channel)
 {
     g_assert(channel->in_flight == 0 && !channel->drained);
     aio_bh_run_sync(channel->ctx, detach_fn, channel);
+    bdrv_detach_finish();
     block_stats_accumulate(&channel->blk->past, &channel->stats);
     g_ptr_array_remove(channel->blk->channels, channel);
     g_aligned_free(channel);

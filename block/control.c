@@ -83,6 +83,7 @@ static void run(ControlCall *call)
         g_assert(errno == EINTR);
     }
     sem_destroy(&call->done);
+    bdrv_detach_finish();
 }
 
 void control_run_co(CoroutineFn *fn, void *opaque)

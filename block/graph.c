@@ -68,7 +68,7 @@ void bdrv_unref(BlockDriverState *bs)
     if (--bs->refcount > 0) {
         return;
     }
-    g_assert(bs->attached == 0);
+    g_assert(bs->attached == 0 && !bs->home);
     remove_from_table(bs);
     if (bs->drv->close) {
         bs->drv->close(bs);

@@ -12,6 +12,9 @@
  *     home                        submit --> driver --> done
  *
  * The request stays where it is meanwhile; only its description is read.
+ *
+ * The home goes when the last context is detached, be that the home itself or
+ * not: then the main thread sees to it, for no IOThread waits for another.
  */
 #include "node-home.h"
 
@@ -82,6 +85,10 @@ void node_home_attach(BlockDriverState *bs, AioContext *ctx)
     }
 }
 
+/* Nodes that nobody uses any more and whose home is another thread than that
+ * of the last user. One thread at a time: main has called it and waits. */
+static GSList *leaving;
+
 static void leave_home(void *opaque)
 {
     BlockDriverState *bs = opaque;
@@ -97,7 +104,23 @@ static void leave_home(void *opaque)
 
 void node_home_detach(BlockDriverState *bs, AioContext *ctx)
 {
-    if (--bs->attached == 0) {
+    if (--bs->attached > 0) {
+        return;
+    }
+    if (bs->home == ctx) {
+        leave_home(bs);
+    } else {
+        leaving = g_slist_prepend(leaving, bs);
+    }
+}
+
+/* A node that leaves may be the last user of another. */
+void bdrv_detach_finish(void)
+{
+    while (leaving) {
+        BlockDriverState *bs = leaving->data;
+
+        leaving = g_slist_delete_link(leaving, leaving);
         aio_bh_run_sync(bs->home, leave_home, bs);
     }
 }

@@ -89,8 +89,9 @@ struct BlockDriver {
     bool is_protocol;
     bool is_filter;            /* shows its file's bytes, unchanged */
     bool grows_file;           /* writes past the end of its file */
-    bool one_home;             /* all requests come in one thread, whatever
-                                  the device does */
+    bool one_home;             /* all requests come in one thread, that of the
+                                  first context attached, which stays until
+                                  the last is detached */
     size_t instance_size;
     const BlockImageOps *image; /* what tools do with an image, or NULL */
     /*
@@ -174,6 +175,10 @@ void bdrv_finish_limits(BlockDriverState *bs);
 /* Down the graph, children first. Context: home of @ctx */
 void bdrv_attach_context(BlockDriverState *bs, AioContext *ctx);
 void bdrv_detach_context(BlockDriverState *bs, AioContext *ctx);
+
+/* After that, by whoever had it called: lets nodes leave their homes that
+ * were in other threads than the last user's. Context: main */
+void bdrv_detach_finish(void);
 
 /* What a child is for; how it is opened when its options do not say. */
 #define BDRV_CHILD_OPTIONAL  0x1 /* no option, no child, no error */

@@ -53,6 +53,7 @@ BlockDriverState *test_open_attached(const char *fmt, ...)
 void test_detach_unref(BlockDriverState *bs)
 {
     bdrv_detach_context(bs, test_ctx());
+    bdrv_detach_finish();
     bdrv_unref(bs);
 }
 

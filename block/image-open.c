@@ -316,15 +316,12 @@ static bool same_file(const BlockDriverState *a, const BlockDriverState *b)
 {
     struct stat a_st, b_st;
 
-    if (a->drv != b->drv) {
+    if (a->drv != b->drv ||
+        (a->drv != &bdrv_file && a->drv != &bdrv_host_device)) {
         return false;
     }
-    if (g_str_equal(a->filename, b->filename)) {
-        return true;
-    }
-    return a->drv == &bdrv_file && stat(a->filename, &a_st) == 0 &&
-           stat(b->filename, &b_st) == 0 && a_st.st_dev == b_st.st_dev &&
-           a_st.st_ino == b_st.st_ino;
+    return stat(a->filename, &a_st) == 0 && stat(b->filename, &b_st) == 0 &&
+           a_st.st_dev == b_st.st_dev && a_st.st_ino == b_st.st_ino;
 }
 
 /* Only a format goes on to another file from there. */

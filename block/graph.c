@@ -277,7 +277,8 @@ static bool open_driver(BlockDriverState *bs, Options *opts, bool must_write,
         return false;
     }
     if (!adopt_read_only(bs, opts, must_write, error) ||
-        !image_check_loop(bs, opts, error) || !claim_file(bs, error) || !bs->drv->open(bs, opts, error)) {
+        !image_check_loop(bs, opts, error) || !claim_file(bs, error) ||
+        !bs->drv->open(bs, opts, error)) {
         return false;
     }
     bdrv_finish_limits(bs);

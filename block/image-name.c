@@ -3,141 +3,11 @@
  * Gives an open node its name: the file's name if opening that would give
  * this node again, else "json:{...}" with the options that would. Called by
  * graph.c when a node was opened; its children have their names by then.
- *
- * The names are compared by scripts, so the order of keys is that of
- * qemu-img, which is the one its table happens to have.
  */
 #include "image-filename.h"
 
-#include <stdio.h>
-#include <string.h>
-
 #include "block/image.h"
-
-/* As found by asking; n stands for a number. */
-static const char *const key_order[] = {
-    "inject-error.n.state", "opt-write-zero", "inject-error.n.immediately",
-    "set-state.n.event", "inject-error.n.once", "max-write-zero", "backing",
-    "offset", "throttle-group", "read-zeroes", "test", "server.path",
-    "server.host", "server.port", "image", "max-transfer", "driver",
-    "inject-error.n.iotype", "set-state.n.new_state", "inject-error.n.event",
-    "inject-error.n.errno", "opt-discard", "set-state.n.state",
-    "inject-error.n.sector", "max-discard", "config", "align", "size",
-    "export", "server.type", "raw", "filename", "file",
-};
-
-static bool is_number(const char *text, size_t len)
-{
-    return len > 0 && strspn(text, "0123456789") >= len;
-}
-
-/* Whether @key is @pattern, part by part. */
-static bool key_matches(const char *pattern, const char *key)
-{
-    while (*pattern && *key) {
-        size_t n = strcspn(pattern, "."), len = strcspn(key, ".");
-        bool same = n == len && memcmp(pattern, key, n) == 0;
-
-        if (!same && !(n == 1 && *pattern == 'n' && is_number(key, len))) {
-            return false;
-        }
-        pattern += n + (pattern[n] == '.');
-        key += len + (key[len] == '.');
-    }
-    return *pattern == *key;
-}
-
-static unsigned key_rank(const char *key)
-{
-    unsigned i;
-
-    for (i = 0; i < G_N_ELEMENTS(key_order); i++) {
-        if (key_matches(key_order[i], key)) {
-            break;
-        }
-    }
-    return i;
-}
-
-static int compare_keys(gconstpointer a, gconstpointer b)
-{
-    return (int)key_rank(a) - (int)key_rank(b);
-}
-
-/* --- printing --- */
-
-static void print_string(const char *text, GString *out)
-{
-    static const char plain[] = "\b\f\n\r\t\"\\", letters[] = "bfnrt\"\\";
-
-    g_string_append_c(out, '"');
-    while (*text) {
-        gunichar c = g_utf8_get_char_validated(text, -1);
-        const char *special = c && c < 0x80 ? strchr(plain, (int)c) : NULL;
-
-        if ((gint32)c < 0) { /* not UTF-8 */
-            g_string_append(out, "\\uFFFD");
-            text++;
-            continue;
-        }
-        if (special) {
-            g_string_append_printf(out, "\\%c", letters[special - plain]);
-        } else if (c >= 0x10000) {
-            g_string_append_printf(out, "\\u%04X\\u%04X",
-                                   0xd800 + ((c - 0x10000) >> 10),
-                                   0xdc00 + ((c - 0x10000) & 0x3ff));
-        } else if (c < 0x20 || c >= 0x7f) {
-            g_string_append_printf(out, "\\u%04X", c);
-        } else {
-            g_string_append_c(out, (char)c);
-        }
-        text = g_utf8_next_char(text);
-    }
-    g_string_append_c(out, '"');
-}
-
-static void print_object(JsonObject *object, GString *out);
-
-/* Objects are children; what nests otherwise was flattened. */
-static void print_value(JsonNode *node, GString *out)
-{
-    GType type;
-
-    if (JSON_NODE_HOLDS_OBJECT(node)) {
-        print_object(json_node_get_object(node), out);
-        return;
-    }
-    if (JSON_NODE_HOLDS_NULL(node)) {
-        g_string_append(out, "null");
-        return;
-    }
-    type = json_node_get_value_type(node);
-    if (type == G_TYPE_STRING) {
-        print_string(json_node_get_string(node), out);
-    } else if (type == G_TYPE_BOOLEAN) {
-        g_string_append(out, json_node_get_boolean(node) ? "true" : "false");
-    } else if (type == G_TYPE_INT64) {
-        g_string_append_printf(out, "%" G_GINT64_FORMAT,
-                               json_node_get_int(node));
-    } else {
-        g_string_append_printf(out, "%.17g", json_node_get_double(node));
-    }
-}
-
-static void print_object(JsonObject *object, GString *out)
-{
-    g_autoptr(GList) keys =
-        g_list_sort(json_object_get_members(object), compare_keys);
-
-    g_string_append_c(out, '{');
-    for (GList *l = keys; l; l = l->next) {
-        print_string(l->data, out);
-        g_string_append(out, ": ");
-        print_value(json_object_get_member(object, l->data), out);
-        g_string_append(out, l->next ? ", " : "");
-    }
-    g_string_append_c(out, '}');
-}
+#include "block/qjson.h"
 
 /* --- what is part of a name --- */
 
@@ -251,6 +121,14 @@ static char *exact_name(const BlockDriverState *bs, unsigned options)
     return g_strdup(bs->file->filename);
 }
 
+static char *json_name(JsonObject *full)
+{
+    g_autoptr(JsonNode) node = json_node_init_object(json_node_alloc(), full);
+    g_autofree char *text = qobject_to_json(node);
+
+    return g_strconcat("json:", text, NULL);
+}
+
 void image_name_node(BlockDriverState *bs, JsonObject *given)
 {
     static const char *const just_filename[] = { "filename", NULL };
@@ -271,9 +149,6 @@ void image_name_node(BlockDriverState *bs, JsonObject *given)
     bs->filename = bs->drv->exact_name ? bs->drv->exact_name((void *)bs)
                                        : exact_name(bs, options);
     if (!bs->filename) {
-        GString *name = g_string_new("json:");
-
-        print_object(full, name);
-        bs->filename = g_string_free(name, FALSE);
+        bs->filename = json_name(full);
     }
 }

@@ -9,6 +9,7 @@
 
 #include "hw/virtio/virtqueue.h"
 #include "guest-memory-table.h"
+#include "inflight.h"
 
 #include <linux/virtio_ring.h>
 
@@ -51,6 +52,7 @@ struct VirtQueue {
     DirtyLog *log;
     bool log_used_ring;
     uint64_t used_guest_addr;
+    InflightQueue *inflight; /* owned; NULL: not recorded */
 
     struct vring_desc *scratch; /* a table that crosses regions; or NULL */
     int kick_fd;

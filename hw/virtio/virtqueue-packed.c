@@ -55,7 +55,65 @@ static unsigned slots_between(const VirtQueue *vq)
            (vq->avail_wrap != vq->used_wrap ? vq->size : 0);
 }
 
-bool packed_restore(VirtQueue *vq, uint32_t base, GError **error)
+/* The driver has what was written to the slot at @at: it is not marked as
+ * available any more. */
+static bool was_published(const VirtQueue *vq, InflightPosition at)
+{
+    uint16_t flags;
+
+    if (at.idx >= vq->size) {
+        return false;
+    }
+    flags = __atomic_load_n(&slot(vq, at.idx)->flags, __ATOMIC_RELAXED);
+    return !!(flags & DESC_AVAIL) != at.wrap ||
+           !!(flags & DESC_USED) == at.wrap;
+}
+
+/*
+ * A batch that was not published may have left used flags behind its first
+ * slot. The driver must not find them when that slot is used for real.
+ */
+static void make_available(VirtQueue *vq, InflightPosition at, unsigned slots)
+{
+    for (; slots > 0; slots--) {
+        uint16_t *flags = &slot(vq, at.idx)->flags;
+        uint16_t value = __atomic_load_n(flags, __ATOMIC_RELAXED) &
+                         ~(DESC_AVAIL | DESC_USED);
+
+        __atomic_store_n(flags, value | (at.wrap ? DESC_AVAIL : DESC_USED),
+                         __ATOMIC_RELAXED);
+        if (++at.idx == vq->size) {
+            at.idx = 0;
+            at.wrap = !at.wrap;
+        }
+    }
+}
+
+/* As it was when the process before us ended. False: nothing is known. */
+static bool restore_inflight(VirtQueue *vq, GError **error)
+{
+    InflightPosition old, next, at;
+    bool published = inflight_packed_positions(vq->inflight, &old, &next) &&
+                     was_published(vq, old);
+    unsigned slots;
+
+    if (!inflight_packed_restore(vq->inflight, published, &at, &slots,
+                                 error)) {
+        return false;
+    }
+    make_available(vq, at, slots);
+    vq->used_idx = vq->last_avail = at.idx;
+    vq->used_wrap = vq->avail_wrap = at.wrap;
+    vq->in_use_slots = slots;
+    vq->last_avail += slots;
+    if (vq->last_avail >= vq->size) {
+        vq->last_avail -= vq->size;
+        vq->avail_wrap = !vq->avail_wrap;
+    }
+    return true;
+}
+
+static bool restore_base(VirtQueue *vq, uint32_t base, GError **error)
 {
     vq->last_avail = base & (WRAP_BIT - 1);
     vq->avail_wrap = base & WRAP_BIT;
@@ -74,6 +132,27 @@ bool packed_restore(VirtQueue *vq, uint32_t base, GError **error)
         return false;
     }
     vq->in_use_slots = slots_between(vq);
+    return true;
+}
+
+bool packed_restore(VirtQueue *vq, uint32_t base, GError **error)
+{
+    GError *err = NULL;
+
+    if (vq->inflight && restore_inflight(vq, &err)) {
+        return true;
+    }
+    if (err) {
+        g_propagate_prefixed_error(error, err, "%s: ", vq->name);
+        return false;
+    }
+    if (!restore_base(vq, base, error)) {
+        return false;
+    }
+    if (vq->inflight) {
+        inflight_packed_init(vq->inflight, (InflightPosition){
+                                 vq->used_idx, vq->used_wrap });
+    }
     return true;
 }
 
@@ -127,6 +206,35 @@ static bool collect_table(VirtQueue *vq, Chain *chain, const RingDesc *desc)
     return true;
 }
 
+/* Adds one slot. Returns 1 when the chain goes on, 0 when it ends, -1 when
+ * the queue is broken now. */
+static int collect_one(VirtQueue *vq, Chain *chain, const RingDesc *desc,
+                       bool first)
+{
+    if (desc->fourth & VRING_DESC_F_INDIRECT) {
+        if (!first || desc->fourth & VRING_DESC_F_NEXT) {
+            virtqueue_set_broken(vq, "indirect descriptor within a chain");
+            return -1;
+        }
+        return collect_table(vq, chain, desc) ? 0 : -1;
+    }
+    if (!chain_add(vq, chain, desc, desc->fourth & VRING_DESC_F_WRITE)) {
+        return -1;
+    }
+    return desc->fourth & VRING_DESC_F_NEXT ? 1 : 0;
+}
+
+static bool record(VirtQueue *vq, const RingDesc *desc)
+{
+    InflightDesc kept = { desc->addr, desc->len, desc->third, desc->fourth };
+
+    if (!inflight_packed_add(vq->inflight, &kept)) {
+        virtqueue_set_broken(vq, "the in-flight region was overwritten");
+        return false;
+    }
+    return true;
+}
+
 /*
  * Collects the chain at @at, whose first flags, @flags, were loaded already.
  * The buffer id is the last descriptor's.
@@ -136,8 +244,12 @@ static bool collect(VirtQueue *vq, Chain *chain, Cursor *at, uint16_t flags,
 {
     unsigned ours = vq->size - vq->in_use_slots;
 
+    if (vq->inflight) {
+        inflight_packed_begin(vq->inflight);
+    }
     for (;;) {
         RingDesc desc = ring_desc_read(slot(vq, at->pos));
+        int ret;
 
         if (at->slots == 0) {
             desc.fourth = flags;
@@ -149,22 +261,39 @@ static bool collect(VirtQueue *vq, Chain *chain, Cursor *at, uint16_t flags,
         }
         cursor_step(vq, at);
         *id = desc.third;
-        if (desc.fourth & VRING_DESC_F_INDIRECT) {
-            if (at->slots > 1 || desc.fourth & VRING_DESC_F_NEXT) {
-                virtqueue_set_broken(vq, "indirect descriptor within a "
-                                     "chain");
-                return false;
-            }
-            return collect_table(vq, chain, &desc);
-        }
-        if (!chain_add(vq, chain, &desc,
-                       desc.fourth & VRING_DESC_F_WRITE)) {
+        if (vq->inflight && !record(vq, &desc)) {
             return false;
         }
-        if (!(desc.fourth & VRING_DESC_F_NEXT)) {
-            return true;
+        ret = collect_one(vq, chain, &desc, at->slots == 1);
+        if (ret <= 0) {
+            return ret == 0;
         }
     }
+}
+
+/* The same from what was recorded of it. */
+static bool recollect(VirtQueue *vq, Chain *chain, unsigned entry,
+                      uint16_t *id)
+{
+    unsigned n = inflight_packed_count(vq->inflight, entry);
+
+    for (unsigned i = 0; i < n; i++) {
+        InflightDesc kept;
+        RingDesc desc;
+        int ret;
+
+        if (!inflight_packed_desc(vq->inflight, &entry, &kept)) {
+            break;
+        }
+        desc = (RingDesc){ kept.addr, kept.len, kept.id, kept.flags };
+        *id = desc.third;
+        ret = collect_one(vq, chain, &desc, i == 0);
+        if (ret <= 0) {
+            return ret == 0;
+        }
+    }
+    virtqueue_set_broken(vq, "a recorded chain has no end");
+    return false;
 }
 
 /* The flags of the next descriptor to pop, or false when it is not ours. */
@@ -185,12 +314,47 @@ static bool next_available(VirtQueue *vq, uint16_t *flags)
     return false;
 }
 
+/* The collected chain becomes an element; false: the queue is broken. */
+static bool take(VirtQueue *vq, const Chain *chain, uint16_t id)
+{
+    if (!virtqueue_chain_finish(vq, chain)) {
+        return false;
+    }
+    if (G_UNLIKELY(id >= vq->size)) {
+        virtqueue_set_broken(vq, "buffer id %u in a ring of %u", id, vq->size);
+        return false;
+    }
+    if (!in_flight_begin(vq, id)) {
+        return false;
+    }
+    chain->elem->index = id;
+    vq->in_use++;
+    return true;
+}
+
+static int pop_recorded(VirtQueue *vq, VirtQueueElement *elem)
+{
+    Chain chain = { .elem = elem };
+    unsigned entry = inflight_queue_next(vq->inflight);
+    uint16_t id = 0;
+
+    if (!recollect(vq, &chain, entry, &id) || !take(vq, &chain, id)) {
+        return -1;
+    }
+    elem->n_ring_descs = inflight_packed_count(vq->inflight, entry);
+    elem->inflight = entry;
+    return 1;
+}
+
 int packed_pop(VirtQueue *vq, VirtQueueElement *elem)
 {
     Chain chain = { .elem = elem };
     Cursor at = { vq->last_avail, vq->avail_wrap, 0 };
     uint16_t flags, id;
 
+    if (G_UNLIKELY(virtqueue_resubmits(vq))) {
+        return pop_recorded(vq, elem);
+    }
     if (!next_available(vq, &flags)) {
         return 0;
     }
@@ -198,23 +362,16 @@ int packed_pop(VirtQueue *vq, VirtQueueElement *elem)
         virtqueue_set_broken(vq, "guest memory was taken away");
         return -1;
     }
-    if (!collect(vq, &chain, &at, flags, &id) ||
-        !virtqueue_chain_finish(vq, &chain)) {
+    if (!collect(vq, &chain, &at, flags, &id) || !take(vq, &chain, id)) {
         return -1;
     }
-    if (G_UNLIKELY(id >= vq->size)) {
-        virtqueue_set_broken(vq, "buffer id %u in a ring of %u", id, vq->size);
-        return -1;
+    if (vq->inflight) {
+        elem->inflight = inflight_packed_taken(vq->inflight);
     }
-    if (!in_flight_begin(vq, id)) {
-        return -1;
-    }
-    elem->index = id;
     elem->n_ring_descs = at.slots;
     vq->last_avail = at.pos;
     vq->avail_wrap = at.wrap;
     vq->in_use_slots += at.slots;
-    vq->in_use++;
     return 1;
 }
 
@@ -246,6 +403,9 @@ void packed_push(VirtQueue *vq, const VirtQueueElement *elem, uint32_t written)
         vq->first_flags = flags;
     }
     in_flight_end(vq, elem->index);
+    if (vq->inflight) {
+        inflight_packed_end(vq->inflight, elem->inflight);
+    }
     vq->in_use_slots -= elem->n_ring_descs;
     vq->unpublished += elem->n_ring_descs;
     vq->used_idx += elem->n_ring_descs;
@@ -262,9 +422,16 @@ bool packed_publish(VirtQueue *vq)
     uint32_t event;
     uint16_t event_flags, off;
 
+    if (vq->inflight) {
+        inflight_packed_prepare(vq->inflight, (InflightPosition){
+                                    vq->used_idx, vq->used_wrap });
+    }
     __atomic_store_n(&slot(vq, vq->first_pos)->flags, vq->first_flags,
                      __ATOMIC_SEQ_CST);
     log_desc(vq, vq->first_pos);
+    if (vq->inflight) {
+        inflight_packed_commit(vq->inflight);
+    }
     vq->unpublished = 0;
     vq->signalled = true;
 

@@ -51,8 +51,20 @@ static size_t avail_event_offset(const VirtQueue *vq)
 
 bool split_restore(VirtQueue *vq, uint32_t base, GError **error)
 {
-    vq->last_avail = vq->shadow_avail = base;
+    GError *err = NULL;
+
     vq->used_idx = __atomic_load_n(used_idx(vq), __ATOMIC_RELAXED);
+    if (vq->inflight &&
+        inflight_split_restore(vq->inflight, vq->used_idx, &err)) {
+        /* whatever the front end believes: all that was taken is either used
+         * or recorded */
+        base = vq->used_idx + inflight_queue_left(vq->inflight);
+    }
+    if (err) {
+        g_propagate_prefixed_error(error, err, "%s: ", vq->name);
+        return false;
+    }
+    vq->last_avail = vq->shadow_avail = base;
     return true;
 }
 
@@ -156,10 +168,24 @@ static bool look_again(VirtQueue *vq)
            refresh_avail(vq);
 }
 
+static int take(VirtQueue *vq, VirtQueueElement *elem, unsigned head)
+{
+    if (!in_flight_begin(vq, head) || !collect(vq, elem, head)) {
+        return -1;
+    }
+    elem->index = head;
+    elem->n_ring_descs = 1;
+    vq->in_use++;
+    return 1;
+}
+
 int split_pop(VirtQueue *vq, VirtQueueElement *elem)
 {
     unsigned head;
 
+    if (G_UNLIKELY(virtqueue_resubmits(vq))) {
+        return take(vq, elem, inflight_queue_next(vq->inflight));
+    }
     if (vq->last_avail == vq->shadow_avail && !refresh_avail(vq) &&
         (vq->broken || !look_again(vq))) {
         return vq->broken ? -1 : 0;
@@ -169,16 +195,13 @@ int split_pop(VirtQueue *vq, VirtQueueElement *elem)
         virtqueue_set_broken(vq, "head %u in a ring of %u", head, vq->size);
         return -1;
     }
-    if (!in_flight_begin(vq, head)) {
+    if (take(vq, elem, head) < 0) {
         return -1;
     }
-    if (!collect(vq, elem, head)) {
-        return -1;
+    if (vq->inflight) {
+        inflight_split_begin(vq->inflight, head);
     }
-    elem->index = head;
-    elem->n_ring_descs = 1;
     vq->last_avail++;
-    vq->in_use++;
     return 1;
 }
 
@@ -193,6 +216,9 @@ void split_push(VirtQueue *vq, const VirtQueueElement *elem, uint32_t written)
     __atomic_store_n(&used[1], written, __ATOMIC_RELAXED);
     log_used(vq, offset, sizeof(struct vring_used_elem));
     in_flight_end(vq, elem->index);
+    if (vq->inflight) {
+        inflight_split_end(vq->inflight, elem->index);
+    }
     vq->unpublished++;
 }
 
@@ -203,6 +229,9 @@ bool split_publish(VirtQueue *vq)
 
     __atomic_store_n(used_idx(vq), new, __ATOMIC_SEQ_CST);
     log_used(vq, 2, 2);
+    if (vq->inflight) {
+        inflight_split_commit(vq->inflight, new);
+    }
     vq->unpublished = 0;
     vq->signalled = true;
     if (vq->event_idx) {

@@ -59,6 +59,7 @@ VirtQueue *virtqueue_new(const VirtQueueConfig *config, GError **error)
     bool ok;
 
     if (!check_config(config, error)) {
+        inflight_queue_free(config->inflight);
         return NULL;
     }
     vq = g_new0(VirtQueue, 1);
@@ -73,6 +74,7 @@ VirtQueue *virtqueue_new(const VirtQueueConfig *config, GError **error)
     vq->kick_fd = vq->call_fd = vq->error_fd = -1;
     vq->name = g_strdup(config->name);
     vq->log_limit = config->log_limit;
+    vq->inflight = config->inflight;
     virtqueue_set_log(vq, config->log, config->log_used_ring,
                       config->used_guest_addr);
     ok = vq->packed ? packed_restore(vq, config->base, error)
@@ -90,6 +92,7 @@ void virtqueue_free(VirtQueue *vq)
     }
     guest_memory_unref(vq->memory);
     dirty_log_unref(vq->log);
+    inflight_queue_free(vq->inflight);
     g_free(vq->scratch);
     g_free(vq->name);
     g_free(vq);
@@ -189,10 +192,18 @@ void virtqueue_notify(VirtQueue *vq)
     signal_fd(vq->call_fd);
 }
 
+unsigned virtqueue_resubmits(const VirtQueue *vq)
+{
+    return vq->inflight ? inflight_queue_left(vq->inflight) : 0;
+}
+
 bool virtqueue_has_work(VirtQueue *vq)
 {
     if (G_UNLIKELY(vq->broken)) {
         return false;
+    }
+    if (G_UNLIKELY(virtqueue_resubmits(vq))) {
+        return true;
     }
     return vq->packed ? packed_has_work(vq) : split_has_work(vq);
 }

@@ -38,6 +38,9 @@ typedef struct VirtQueueConfig {
     /* Split: last_avail_idx; packed: the avail index with its wrap counter in
      * bit 15, and the used ones in the upper half, as vhost-user sends it. */
     uint32_t base;
+    /* Records what is held, and knows what the process before us held; taken
+     * by virtqueue_new() in any case. NULL: not recorded. */
+    struct InflightQueue *inflight;
     const char *name;    /* for log lines, "export 'e0' queue 2" */
     LogLimit *log_limit; /* for the same; borrowed; NULL: none */
 } VirtQueueConfig;
@@ -50,6 +53,7 @@ typedef struct VirtQueueConfig {
 typedef struct VirtQueueElement {
     uint16_t index;        /* head descriptor, or packed buffer id */
     uint16_t n_ring_descs; /* slots of the ring it takes up */
+    uint16_t inflight;     /* where the chain is recorded; private */
     unsigned out_num;      /* elements the device reads: iov[0 .. out_num) */
     unsigned in_num;       /* elements it writes: the next in_num */
     struct iovec *iov;
@@ -108,6 +112,10 @@ void virtqueue_notify(VirtQueue *vq);
  * came in before the guest could know: look again. */
 void virtqueue_disable_kick(VirtQueue *vq);
 bool virtqueue_enable_kick(VirtQueue *vq);
+
+/* Chains the process before us had taken: virtqueue_pop() returns them first,
+ * in the order in which it took them. */
+unsigned virtqueue_resubmits(const VirtQueue *vq);
 
 unsigned virtqueue_in_use(const VirtQueue *vq); /* popped, not yet pushed */
 

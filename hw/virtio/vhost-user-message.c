@@ -22,6 +22,7 @@ G_STATIC_ASSERT(sizeof(VhostUserHeader) == 12);
 G_STATIC_ASSERT(sizeof(VhostUserVringAddr) == 40);
 G_STATIC_ASSERT(sizeof(VhostUserMemTable) == 8 + 8 * 32);
 G_STATIC_ASSERT(sizeof(VhostUserMemReg) == 40);
+G_STATIC_ASSERT(sizeof(VhostUserInflight) == 24);
 G_STATIC_ASSERT(offsetof(VhostUserConfig, data) == VHOST_USER_CONFIG_HEADER);
 
 typedef enum IndexIn {
@@ -40,6 +41,7 @@ typedef struct RequestShape {
 #define U64   sizeof(uint64_t), sizeof(uint64_t)
 #define STATE sizeof(VhostUserVringState), sizeof(VhostUserVringState)
 #define REG   sizeof(VhostUserMemReg), sizeof(VhostUserMemReg)
+#define INFLIGHT VHOST_USER_INFLIGHT_BYTES, sizeof(VhostUserInflight)
 #define CONFIG VHOST_USER_CONFIG_HEADER, sizeof(VhostUserConfig)
 
 static const RequestShape shapes[VHOST_USER_REQUEST__COUNT] = {
@@ -77,6 +79,8 @@ static const RequestShape shapes[VHOST_USER_REQUEST__COUNT] = {
     [VHOST_USER_SET_BACKEND_REQ_FD] = { "SET_BACKEND_REQ_FD", 0, 0, 1, 1 },
     [VHOST_USER_GET_CONFIG] = { "GET_CONFIG", CONFIG, 0, 0 },
     [VHOST_USER_SET_CONFIG] = { "SET_CONFIG", CONFIG, 0, 0 },
+    [VHOST_USER_GET_INFLIGHT_FD] = { "GET_INFLIGHT_FD", INFLIGHT, 0, 0 },
+    [VHOST_USER_SET_INFLIGHT_FD] = { "SET_INFLIGHT_FD", INFLIGHT, 1, 1 },
     [VHOST_USER_RESET_DEVICE] = { "RESET_DEVICE", 0, 0, 0, 0 },
     [VHOST_USER_GET_MAX_MEM_SLOTS] = { "GET_MAX_MEM_SLOTS", 0, 0, 0, 0 },
     [VHOST_USER_ADD_MEM_REG] = { "ADD_MEM_REG", REG, 1, 1 },
@@ -396,9 +400,31 @@ bool vhost_user_message_check(const VhostUserMessage *msg,
 
 /* --- Sending --- */
 
+static void attach_fd(struct msghdr *hdr, int fd)
+{
+    struct cmsghdr *c = CMSG_FIRSTHDR(hdr);
+
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(fd));
+    memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+}
+
 bool vhost_user_send(int sock, uint32_t request, uint32_t flags,
                      const void *payload, uint32_t bytes, GError **error)
 {
+    return vhost_user_send_fd(sock, request, flags, payload, bytes, -1,
+                              error);
+}
+
+bool vhost_user_send_fd(int sock, uint32_t request, uint32_t flags,
+                        const void *payload, uint32_t bytes, int fd,
+                        GError **error)
+{
+    union {
+        struct cmsghdr align;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control = { 0 };
     VhostUserHeader header = {
         .request = request, .flags = VHOST_USER_VERSION | flags, .size = bytes,
     };
@@ -408,6 +434,11 @@ bool vhost_user_send(int sock, uint32_t request, uint32_t flags,
     struct msghdr hdr = { .msg_iov = iov, .msg_iovlen = bytes ? 2 : 1 };
     ssize_t n;
 
+    if (fd >= 0) {
+        hdr.msg_control = &control;
+        hdr.msg_controllen = sizeof(control);
+        attach_fd(&hdr, fd);
+    }
     do {
         n = sendmsg(sock, &hdr, MSG_DONTWAIT | MSG_NOSIGNAL);
     } while (n < 0 && errno == EINTR);

@@ -33,6 +33,8 @@ typedef enum VhostUserRequest {
     VHOST_USER_SET_BACKEND_REQ_FD = 21,
     VHOST_USER_GET_CONFIG = 24,
     VHOST_USER_SET_CONFIG = 25,
+    VHOST_USER_GET_INFLIGHT_FD = 31,
+    VHOST_USER_SET_INFLIGHT_FD = 32,
     VHOST_USER_RESET_DEVICE = 34,
     VHOST_USER_GET_MAX_MEM_SLOTS = 36,
     VHOST_USER_ADD_MEM_REG = 37,
@@ -56,6 +58,7 @@ typedef enum VhostUserRequest {
 #define VHOST_USER_PROTOCOL_F_REPLY_ACK           (UINT64_C(1) << 3)
 #define VHOST_USER_PROTOCOL_F_BACKEND_REQ         (UINT64_C(1) << 5)
 #define VHOST_USER_PROTOCOL_F_CONFIG              (UINT64_C(1) << 9)
+#define VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD      (UINT64_C(1) << 12)
 #define VHOST_USER_PROTOCOL_F_RESET_DEVICE        (UINT64_C(1) << 13)
 #define VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS (UINT64_C(1) << 15)
 #define VHOST_USER_PROTOCOL_F_STATUS              (UINT64_C(1) << 16)
@@ -124,6 +127,15 @@ typedef struct VhostUserLog {
     uint64_t mmap_offset;
 } VhostUserLog;
 
+typedef struct VhostUserInflight {
+    uint64_t mmap_size;
+    uint64_t mmap_offset;
+    uint16_t num_queues;
+    uint16_t queue_size;
+    uint32_t padding;
+} VhostUserInflight;
+#define VHOST_USER_INFLIGHT_BYTES 20 /* without padding, as front ends send */
+
 typedef struct VhostUserConfig {
     uint32_t offset;
     uint32_t size;
@@ -140,6 +152,7 @@ typedef union VhostUserPayload {
     VhostUserMemTable table;
     VhostUserMemReg mem_reg;
     VhostUserLog log;
+    VhostUserInflight inflight;
     VhostUserConfig config;
 } VhostUserPayload;
 
@@ -198,5 +211,9 @@ int vhost_user_message_index(const VhostUserMessage *msg);
  */
 bool vhost_user_send(int sock, uint32_t request, uint32_t flags,
                      const void *payload, uint32_t bytes, GError **error);
+/* The same with a descriptor, which stays the caller's; -1: none. */
+bool vhost_user_send_fd(int sock, uint32_t request, uint32_t flags,
+                        const void *payload, uint32_t bytes, int fd,
+                        GError **error);
 
 #endif

@@ -16,6 +16,7 @@
      VHOST_USER_PROTOCOL_F_REPLY_ACK |                                \
      VHOST_USER_PROTOCOL_F_BACKEND_REQ |                              \
      VHOST_USER_PROTOCOL_F_CONFIG |                                   \
+     VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD |                           \
      VHOST_USER_PROTOCOL_F_RESET_DEVICE |                             \
      VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS |                      \
      VHOST_USER_PROTOCOL_F_STATUS)
@@ -265,6 +266,9 @@ static bool get_vring_base(VhostUserSession *s, VhostUserMessage *msg,
     VhostUserVringState state = { ring->index, ring->base };
 
     vhost_user_ring_drop_kick(ring);
+    if (s->env.inflight) {
+        inflight_forget_ring(s->env.inflight, ring->index);
+    }
     vhost_user_session_reply(s, &state, sizeof(state));
     return true;
 }
@@ -307,6 +311,51 @@ static RingScope set_vring_enable_scope(const VhostUserSession *s,
                                         const VhostUserMessage *msg)
 {
     return msg->payload.state.num == 0 ? SCOPE_ONE : SCOPE_NONE;
+}
+
+/* --- Handlers: what is in flight --- */
+
+/* The front end keeps the area and sends it with SET_INFLIGHT_FD, now and
+ * whenever it finds a back end again. */
+static bool get_inflight_fd(VhostUserSession *s, VhostUserMessage *msg,
+                            GError **error)
+{
+    VhostUserInflight *area = &msg->payload.inflight;
+    Inflight *inflight;
+    int fd;
+
+    if (area->num_queues < 1 || area->num_queues > s->dev->num_queues ||
+        area->queue_size < 1 || area->queue_size > VIRTQUEUE_MAX_SIZE) {
+        return refuse(error, "number or size of queues is out of range");
+    }
+    inflight = inflight_new(area->num_queues, area->queue_size, &fd, error);
+    if (!inflight) {
+        return false;
+    }
+    inflight_free(inflight);
+    area->mmap_size = inflight_bytes(area->num_queues, area->queue_size);
+    area->mmap_offset = 0;
+    vhost_user_session_reply_fd(s, area, msg->header.size, fd);
+    close(fd);
+    return true;
+}
+
+static bool set_inflight_fd(VhostUserSession *s, VhostUserMessage *msg,
+                            GError **error)
+{
+    const VhostUserInflight *area = &msg->payload.inflight;
+    Inflight *inflight = inflight_map(msg->fds[0], area->mmap_offset,
+                                      area->mmap_size, area->num_queues,
+                                      area->queue_size, error);
+
+    if (!inflight) {
+        return false;
+    }
+    vhost_user_session_use_inflight(s, inflight);
+    for (unsigned i = 0; i < s->dev->num_queues; i++) {
+        s->rings[i].failed = false;
+    }
+    return true;
 }
 
 /* --- Handlers: config space --- */
@@ -366,6 +415,9 @@ static bool reset_device(VhostUserSession *s, VhostUserMessage *msg,
 {
     for (unsigned i = 0; i < s->dev->num_queues; i++) {
         vhost_user_ring_reset(&s->rings[i]);
+        if (s->env.inflight) {
+            inflight_forget_ring(s->env.inflight, i);
+        }
     }
     s->status = 0;
     s->env.features = 0;
@@ -428,6 +480,8 @@ const VhostUserRequestOps vhost_user_requests[VHOST_USER_REQUEST__COUNT] = {
     [VHOST_USER_SET_BACKEND_REQ_FD] = { set_backend_req_fd },
     [VHOST_USER_GET_CONFIG] = { get_config, NULL, true },
     [VHOST_USER_SET_CONFIG] = { set_config },
+    [VHOST_USER_GET_INFLIGHT_FD] = { get_inflight_fd, NULL, true },
+    [VHOST_USER_SET_INFLIGHT_FD] = { set_inflight_fd, all_rings },
     [VHOST_USER_RESET_DEVICE] = { reset_device, all_rings },
     [VHOST_USER_GET_MAX_MEM_SLOTS] = { get_max_mem_slots, NULL, true },
     [VHOST_USER_ADD_MEM_REG] = { add_mem_reg, all_rings },

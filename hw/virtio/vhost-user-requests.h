@@ -63,6 +63,9 @@ extern const VhostUserRequestOps
  * is not waited for: the session closes. */
 void vhost_user_session_reply(VhostUserSession *session, const void *payload,
                               uint32_t bytes);
+/* The same with a descriptor, which stays the caller's. */
+void vhost_user_session_reply_fd(VhostUserSession *session,
+                                 const void *payload, uint32_t bytes, int fd);
 void vhost_user_session_reply_u64(VhostUserSession *session, uint64_t value);
 
 static inline bool has_protocol(const VhostUserSession *session,
@@ -70,6 +73,10 @@ static inline bool has_protocol(const VhostUserSession *session,
 {
     return session->protocol_features & feature;
 }
+
+/* The memory of what is in flight, or none any more; taken. No ring runs. */
+void vhost_user_session_use_inflight(VhostUserSession *session,
+                                     Inflight *inflight);
 
 /* The ring a checked message is about. */
 static inline VhostUserRing *ring_of(VhostUserSession *session,

@@ -341,6 +341,13 @@ static VirtQueue *make_virtqueue(VhostUserRing *ring,
     config.desc = parts.desc;
     config.avail = parts.avail;
     config.used = parts.used;
+    if (env->inflight) {
+        config.inflight = inflight_queue_new(env->inflight, ring->index,
+                                             ring->num, error);
+        if (!config.inflight) {
+            return NULL;
+        }
+    }
     vq = virtqueue_new(&config, error);
     if (vq) {
         virtqueue_set_kick_fd(vq, ring->kick_fd);

@@ -13,6 +13,7 @@
 #define VHOST_USER_RING_H
 
 #include "hw/virtio/device.h"
+#include "inflight.h"
 #include "vhost-user-message.h"
 
 typedef enum VhostUserRingState {
@@ -26,6 +27,7 @@ typedef struct VhostUserRingEnv {
     uint64_t features;
     GuestMemory *memory; /* NULL: none yet */
     DirtyLog *log;       /* NULL: none */
+    Inflight *inflight;  /* NULL: what is in flight is not recorded */
 } VhostUserRingEnv;
 
 typedef struct VhostUserRing {

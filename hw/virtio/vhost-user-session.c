@@ -37,16 +37,22 @@ static void warn_refused(const VhostUserSession *s, const char *why)
     warn(s, what, why);
 }
 
-void vhost_user_session_reply(VhostUserSession *s, const void *payload,
-                              uint32_t bytes)
+void vhost_user_session_reply_fd(VhostUserSession *s, const void *payload,
+                                 uint32_t bytes, int fd)
 {
     g_autoptr(GError) error = NULL;
 
-    if (!vhost_user_send(s->fd, s->msg.header.request, VHOST_USER_REPLY,
-                         payload, bytes, &error)) {
+    if (!vhost_user_send_fd(s->fd, s->msg.header.request, VHOST_USER_REPLY,
+                            payload, bytes, fd, &error)) {
         warn(s, "closing the connection", error->message);
         vhost_user_session_close(s);
     }
+}
+
+void vhost_user_session_reply(VhostUserSession *s, const void *payload,
+                              uint32_t bytes)
+{
+    vhost_user_session_reply_fd(s, payload, bytes, -1);
 }
 
 void vhost_user_session_reply_u64(VhostUserSession *s, uint64_t value)
@@ -244,6 +250,17 @@ VhostUserSession *vhost_user_session_new(VirtIODevice *dev,
     return s;
 }
 
+void vhost_user_session_use_inflight(VhostUserSession *s, Inflight *inflight)
+{
+    if (s->dev->ops->keep_state && (inflight || s->env.inflight)) {
+        s->dev->ops->keep_state(s->dev, inflight
+                                            ? inflight_device_word(inflight)
+                                            : NULL);
+    }
+    inflight_free(s->env.inflight);
+    s->env.inflight = inflight;
+}
+
 /* Freed from the loop: the caller may be one of the handlers above. */
 static void close_when_drained(VhostUserSession *s)
 {
@@ -275,6 +292,7 @@ static void session_free_bh(void *opaque)
         vhost_user_ring_clear(&s->rings[i]);
     }
     g_free(s->rings);
+    vhost_user_session_use_inflight(s, NULL);
     vhost_user_message_clear(&s->msg);
     vhost_user_receiver_clear(&s->rx);
     guest_memory_unref(s->env.memory);

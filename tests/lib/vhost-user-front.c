@@ -180,13 +180,46 @@ void front_send(Front *f, uint32_t request, uint32_t flags,
 }
 
 /* Reads one reply, which must answer @request. Returns the payload's size. */
+/* The first bytes of a message carry its descriptor. */
+static void receive_header(Front *f, VhostUserHeader *header, int *fd)
+{
+    union {
+        struct cmsghdr align;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec iov = { header, 12 };
+    struct msghdr hdr = {
+        .msg_iov = &iov, .msg_iovlen = 1,
+        .msg_control = &control, .msg_controllen = sizeof(control),
+    };
+    struct cmsghdr *c;
+
+    front_wait_readable(f->sock);
+    g_assert_cmpint(recvmsg(f->sock, &hdr, MSG_WAITALL | MSG_CMSG_CLOEXEC),
+                    ==, 12);
+    c = CMSG_FIRSTHDR(&hdr);
+    *fd = -1;
+    if (c && c->cmsg_type == SCM_RIGHTS) {
+        memcpy(fd, CMSG_DATA(c), sizeof(*fd));
+    }
+}
+
 uint32_t front_get_reply(Front *f, uint32_t request, void *payload,
                          uint32_t room)
 {
+    int fd;
+    uint32_t bytes = front_get_reply_fd(f, request, payload, room, &fd);
+
+    g_assert_cmpint(fd, ==, -1);
+    return bytes;
+}
+
+uint32_t front_get_reply_fd(Front *f, uint32_t request, void *payload,
+                            uint32_t room, int *fd)
+{
     VhostUserHeader header;
 
-    front_wait_readable(f->sock);
-    g_assert_cmpint(recv(f->sock, &header, 12, MSG_WAITALL), ==, 12);
+    receive_header(f, &header, fd);
     g_assert_cmpuint(header.request, ==, request);
     g_assert_cmphex(header.flags, ==, VHOST_USER_VERSION | VHOST_USER_REPLY);
     g_assert_cmpuint(header.size, <=, room);

@@ -80,6 +80,9 @@ void front_send(Front *f, uint32_t request, uint32_t flags,
 /* One reply, which must answer @request. Returns the payload's size. */
 uint32_t front_get_reply(Front *f, uint32_t request, void *payload,
                          uint32_t room);
+/* The same with a descriptor, or -1 in *fd. */
+uint32_t front_get_reply_fd(Front *f, uint32_t request, void *payload,
+                            uint32_t room, int *fd);
 uint64_t front_get_u64(Front *f, uint32_t request);
 /* Nothing was sent to us; or the connection was closed. */
 void front_expect_silence(Front *f);

@@ -31,6 +31,13 @@ typedef struct VirtIODeviceOps {
     /* Back to the state after creation; no queue runs. Context: main */
     void (*reset)(VirtIODevice *dev);
 
+    /*
+     * @word outlives this process: it holds what the device kept there in a
+     * process before this one, or 0. The device keeps it up to date until it
+     * is given another one, or NULL. Optional; no queue runs. Context: main
+     */
+    void (*keep_state)(VirtIODevice *dev, uint64_t *word);
+
     /* The context whose thread runs queue @index. Context: any */
     AioContext *(*queue_context)(VirtIODevice *dev, unsigned index);
 

@@ -285,6 +285,8 @@ static const Good good[] = {
     { VHOST_USER_SET_BACKEND_REQ_FD, 0, 1, 0 },
     { VHOST_USER_GET_CONFIG, 12 + 60, 0, (uint64_t)60 << 32 },
     { VHOST_USER_SET_CONFIG, 12 + 1, 0, (uint64_t)1 << 32 | 32 },
+    { VHOST_USER_GET_INFLIGHT_FD, 20, 0, 0 },
+    { VHOST_USER_SET_INFLIGHT_FD, 20, 1, 4096 },
     { VHOST_USER_RESET_DEVICE, 0, 0, 0 },
     { VHOST_USER_GET_MAX_MEM_SLOTS, 0, 0, 0 },
     { VHOST_USER_ADD_MEM_REG, 40, 1, 0 },

@@ -23,7 +23,7 @@ static void test_negotiation(gconstpointer opaque)
     g_assert_true(vhost_user_server_connected(f->server));
     g_assert_cmphex(features, ==, ECHO_FEATURES | PROTOCOL |
                     VHOST_F_LOG_ALL_BIT);
-    g_assert_cmphex(protocol, ==, 0x1a22b);
+    g_assert_cmphex(protocol, ==, 0x1b22b);
     g_assert_cmpuint(front_get_u64(f, VHOST_USER_GET_QUEUE_NUM), ==,
                      ECHO_QUEUES);
     g_assert_cmpuint(front_get_u64(f, VHOST_USER_GET_MAX_MEM_SLOTS), ==, 509);
@@ -41,8 +41,8 @@ static void test_negotiation(gconstpointer opaque)
                      "not offered");
     g_assert_cmphex(f->echo->features, ==, PLAIN);
     g_assert_cmpuint(front_call_u64(f, VHOST_USER_SET_PROTOCOL_FEATURES,
-                                    protocol | 1 << 12), ==, 1);
-    front_expect_log("protocol features 0x1000");
+                                    protocol | 1 << 14), ==, 1);
+    front_expect_log("protocol features 0x4000");
 }
 
 /* One reply to each, whatever is asked in whatever way. */

@@ -16,6 +16,11 @@
 
 #define SECTOR_SIZE 512
 
+/* The word that is kept for the next process. */
+#define KEPT_VALID      0x1
+#define KEPT_WCE        0x2
+#define KEPT_UNSEEN_WCE 0x4
+
 #define FEATURE(bit) (UINT64_C(1) << (bit))
 
 /*
@@ -47,9 +52,16 @@ static bool write_cache_is_on(const VirtIOBlockConfig *config)
     return config->original_wce;
 }
 
+/* To be called after every change. */
 static void update_write_cache(VirtIOBlockConfig *config)
 {
     blk_set_write_cache(config->blk, write_cache_is_on(config));
+    if (config->kept) {
+        __atomic_store_n(config->kept, KEPT_VALID |
+                         (config->space.wce ? KEPT_WCE : 0) |
+                         (config->unseen_wce ? KEPT_UNSEEN_WCE : 0),
+                         __ATOMIC_RELAXED);
+    }
 }
 
 static uint64_t offered_features(const VirtIOBlockConf *conf, bool writable,
@@ -203,6 +215,21 @@ int virtio_blk_config_write(VirtIOBlockConfig *config, uint32_t offset,
     config->unseen_wce = false;
     update_write_cache(config);
     return 0;
+}
+
+/* A guest that has turned the cache off does not flush, whichever process it
+ * was that it told. */
+void virtio_blk_config_keep(VirtIOBlockConfig *config, uint64_t *word)
+{
+    uint64_t kept = word ? __atomic_load_n(word, __ATOMIC_RELAXED) : 0;
+
+    config->kept = word;
+    if ((kept & KEPT_VALID) &&
+        (config->host_features & FEATURE(VIRTIO_BLK_F_CONFIG_WCE))) {
+        config->space.wce = !!(kept & KEPT_WCE);
+        config->unseen_wce = kept & KEPT_UNSEEN_WCE;
+    }
+    update_write_cache(config);
 }
 
 void virtio_blk_config_reset(VirtIOBlockConfig *config)

@@ -15,6 +15,7 @@ typedef struct VirtIOBlockConfig {
     uint64_t features;               /* chosen by the driver */
     bool original_wce;               /* wce after reset */
     bool unseen_wce;                 /* reset to on, which nobody has read */
+    uint64_t *kept;                  /* for the next process; or NULL */
     struct virtio_blk_config space;  /* little endian, as the guest reads it */
 } VirtIOBlockConfig;
 
@@ -32,5 +33,6 @@ int virtio_blk_config_write(VirtIOBlockConfig *config, uint32_t offset,
                             const void *buf, uint32_t bytes);
 
 void virtio_blk_config_reset(VirtIOBlockConfig *config);
+void virtio_blk_config_keep(VirtIOBlockConfig *config, uint64_t *word);
 
 #endif

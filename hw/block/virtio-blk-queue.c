@@ -247,19 +247,21 @@ static unsigned take_chains(VirtIOBlockQueue *queue, unsigned budget)
  */
 static bool run_pass(VirtIOBlockQueue *queue)
 {
-    unsigned taken = 0;
+    unsigned taken = 0, budget;
     bool more;
 
     if (queue->stop_done || virtqueue_is_broken(queue->vq)) {
         return false;
     }
+    /* what a crash left in flight comes first, and all of it */
+    budget = PASS_BUDGET + virtqueue_resubmits(queue->vq);
     blk_io_plug(queue->conf.ctx);
     do {
         if (!queue->polling) {
             virtqueue_disable_kick(queue->vq);
         }
-        taken += take_chains(queue, PASS_BUDGET - taken);
-        if (taken == PASS_BUDGET) {
+        taken += take_chains(queue, budget - taken);
+        if (taken == budget) {
             aio_bh_schedule(queue->bh);
             break;
         }

@@ -57,6 +57,11 @@ static void device_reset(VirtIODevice *dev)
     virtio_blk_config_reset(&to_block(dev)->config);
 }
 
+static void device_keep_state(VirtIODevice *dev, uint64_t *word)
+{
+    virtio_blk_config_keep(&to_block(dev)->config, word);
+}
+
 static AioContext *device_queue_context(VirtIODevice *dev, unsigned index)
 {
     return virtio_blk_queue_context(to_block(dev)->queues[index]);
@@ -80,6 +85,7 @@ static const VirtIODeviceOps device_ops = {
     .get_config = device_get_config,
     .set_config = device_set_config,
     .reset = device_reset,
+    .keep_state = device_keep_state,
     .queue_context = device_queue_context,
     .queue_start = device_queue_start,
     .queue_stop = device_queue_stop,

@@ -157,6 +157,44 @@ static void test_write(void)
 }
 
 /* 5.2.5.2: CONFIG_WCE without FLUSH begins with write-through. */
+static void keep(Device *d, uint64_t *word)
+{
+    VirtIODevice *dev = blk_rig_device(d->rig);
+
+    dev->ops->keep_state(dev, word);
+}
+
+/* What a guest told the process before this one counts. */
+static void test_wce_is_kept(void)
+{
+    uint32_t wce = G_STRUCT_OFFSET(struct virtio_blk_config, wce);
+    struct virtio_blk_config config;
+    uint64_t word = 0;
+    Device d;
+
+    device_new(&d, (BlkRigConf) { 0 });
+    keep(&d, &word);
+    g_assert_cmpuint(word, !=, 0);
+    g_assert_true(set(&d, wce, 0, 1));
+    device_free(&d);
+
+    device_new(&d, (BlkRigConf) { 0 });
+    keep(&d, &word);
+    guest_blk_read_config(d.guest, &config);
+    g_assert_cmpuint(config.wce, ==, 0);
+    g_assert_true(set(&d, wce, 1, 1));
+    keep(&d, NULL);
+    g_assert_true(set(&d, wce, 0, 1)); /* nobody writes to the word now */
+    device_free(&d);
+
+    device_new(&d, (BlkRigConf) { 0 });
+    keep(&d, &word);
+    guest_blk_read_config(d.guest, &config);
+    g_assert_cmpuint(config.wce, ==, 1);
+    keep(&d, NULL);
+    device_free(&d);
+}
+
 static void test_wce_without_flush(void)
 {
     struct virtio_blk_config config;
@@ -259,6 +297,7 @@ int main(int argc, char **argv)
     g_test_add_func("/virtio-blk-config/fields", test_fields);
     g_test_add_func("/virtio-blk-config/read-bounds", test_read_bounds);
     g_test_add_func("/virtio-blk-config/write", test_write);
+    g_test_add_func("/virtio-blk-config/wce-is-kept", test_wce_is_kept);
     g_test_add_func("/virtio-blk-config/wce-without-flush",
                     test_wce_without_flush);
     g_test_add_func("/virtio-blk-config/reset-of-stale-copy",

@@ -7,7 +7,7 @@
  * until it is touched. A slot holds one table; slots are found by the table's
  * offset through chains, taken from a list of free ones, and when there are
  * none, by a hand that goes round and takes the first one that was not used
- * since it last came by:
+ * again since it was read or the hand last came by:
  *
  *     chains     [0] [1] [2] [3] ...           by hash of the offset
  *                     |
@@ -27,7 +27,7 @@
 #include <unistd.h>
 
 /* Bits of Slot.used, set by every use and cleared one at a time. */
-#define USED_HAND  0x1 /* since the hand came by */
+#define USED_HAND  0x1 /* again, since the hand came by */
 #define USED_CLEAN 0x2 /* since qcow2_cache_clean_unused() */
 
 /* The longest write of neighbours in one go. */
@@ -304,14 +304,15 @@ static unsigned run_length(const Qcow2Cache *cache, const uint32_t *slots,
 int coroutine_fn qcow2_cache_write(Qcow2Cache *cache)
 {
     g_autofree uint32_t *slots = NULL;
-    unsigned count = cache->n_dirty, run;
+    unsigned count, run;
     int ret;
 
-    if (count == 0) {
+    if (cache->n_dirty == 0) {
         return 0;
     }
     ret = write_dependency(cache);
     slots = sorted_dirty(cache);
+    count = cache->n_dirty;
     for (unsigned i = 0; i < count && ret == 0; i += run) {
         run = run_length(cache, &slots[i], count - i);
         ret = write_run(cache, &slots[i], run);
@@ -434,6 +435,7 @@ static int coroutine_fn get(Qcow2Cache *cache, uint64_t offset, bool fill,
     g_assert(offset && offset % cache->table_bytes == 0);
     if (n) {
         slot_at(cache, n)->pins++;
+        slot_at(cache, n)->used = USED_HAND | USED_CLEAN;
     } else {
         ret = take_slot(cache, &n);
         if (ret == 0 && fill) {
@@ -448,9 +450,9 @@ static int coroutine_fn get(Qcow2Cache *cache, uint64_t offset, bool fill,
             return ret;
         }
         chain_add(cache, n, offset);
+        slot_at(cache, n)->used = USED_CLEAN;
         qcow2_cache_used(cache->bs);
     }
-    slot_at(cache, n)->used = USED_HAND | USED_CLEAN;
     *table = slot_table(cache, n);
     return 0;
 }

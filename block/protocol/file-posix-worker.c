@@ -19,6 +19,9 @@
 #define ZERO_BYTES (64 * 1024)
 #define ZERO_IOV   16
 
+/* Zeroes go past the end of a file that grows. Beside BLOCK_REQ_ flags. */
+#define ZERO_GROWS 0x10000
+
 /* Written by nobody; one piece of memory stands for all zeroes. */
 static char zero_bytes[ZERO_BYTES] __attribute__((aligned(4096)));
 
@@ -76,8 +79,10 @@ static int punch_hole(FileState *s, Range range)
 }
 
 /* The range reads as zeroes after, and keeps its storage. */
-static int zero_range(FileState *s, Range range)
+static int zero_range(FileState *s, Range range, unsigned flags)
 {
+    int mode = FALLOC_FL_ZERO_RANGE |
+               (flags & ZERO_GROWS ? 0 : FALLOC_FL_KEEP_SIZE);
     int ret;
 
     if (file_flag(&s->no_zero_range)) {
@@ -86,9 +91,7 @@ static int zero_range(FileState *s, Range range)
     if (s->is_device) {
         ret = range_ioctl(s->fd, BLKZEROOUT, range.offset, range.bytes);
     } else {
-        ret = range_fallocate(s->fd,
-                              FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
-                              range.offset, range.bytes);
+        ret = range_fallocate(s->fd, mode, range.offset, range.bytes);
     }
     if (is_unsupported(ret)) {
         file_flag_set(&s->no_zero_range);
@@ -145,11 +148,11 @@ static int zero_blocks(FileState *s, Range range, unsigned flags)
 {
     int ret = -EOPNOTSUPP;
 
-    if (flags & BLOCK_REQ_MAY_UNMAP) {
+    if ((flags & BLOCK_REQ_MAY_UNMAP) && !(flags & ZERO_GROWS)) {
         ret = punch_hole(s, range);
     }
     if (is_unsupported(ret)) {
-        ret = zero_range(s, range);
+        ret = zero_range(s, range, flags);
     }
     if (is_unsupported(ret)) {
         ret = write_zero_bytes(s, range);
@@ -197,7 +200,8 @@ static int zero_pieces(FileState *s, Range range, unsigned flags)
 static int write_zeroes(BlockDriverState *bs, const BlockRequest *req)
 {
     Range range = { req->offset, req->bytes };
-    int ret = zero_pieces(bs->opaque, range, req->flags);
+    int ret = zero_pieces(bs->opaque, range,
+                          req->flags | (req->engine.flags & ZERO_GROWS));
 
     if (ret == 0 && (req->flags & BLOCK_REQ_FUA) && !bs->cache_no_flush) {
         ret = worker_sync(bs);
@@ -252,21 +256,38 @@ static void worker_cb(ThreadPoolWork *work, int ret)
     block_request_complete(request_of_work(work), ret);
 }
 
-static void submit_work(BlockRequest *req, int (*fn)(ThreadPoolWork *))
+/* Nobody shortens the file meanwhile: it is as long as the longest write. */
+static void range_cb(ThreadPoolWork *work, int ret)
+{
+    BlockRequest *req = request_of_work(work);
+    BlockDriverState *bs = req->protocol;
+
+    if (ret == 0 && (req->engine.flags & ZERO_GROWS)) {
+        bs->total_bytes = MAX(bs->total_bytes, req->offset + req->bytes);
+    }
+    block_request_complete(req, ret);
+}
+
+static void submit_work(BlockRequest *req, int (*fn)(ThreadPoolWork *),
+                        void (*cb)(ThreadPoolWork *, int))
 {
     ThreadPoolWork *work = &req->engine.work;
 
     work->fn = fn;
-    work->cb = worker_cb;
+    work->cb = cb;
     thread_pool_submit(thread_pool_get(req->ctx), work);
 }
 
 void file_worker_submit(BlockDriverState *bs, BlockRequest *req)
 {
-    submit_work(req, range_fn);
+    bool grows = req->op == BLOCK_WRITE_ZEROES && bs->grows &&
+                 req->offset + req->bytes > bs->total_bytes;
+
+    req->engine.flags = grows ? ZERO_GROWS : 0;
+    submit_work(req, range_fn, range_cb);
 }
 
 void file_worker_cut_tail(BlockDriverState *bs, BlockRequest *req)
 {
-    submit_work(req, cut_tail_fn);
+    submit_work(req, cut_tail_fn, worker_cb);
 }

@@ -292,6 +292,115 @@ static void test_loop_4096(gconstpointer mode)
     loop_io(mode, 4096);
 }
 
+/* --- a format's file, which is as long as what is written to it --- */
+
+static BlockDriverState *open_growing(const TestImage *image,
+                                      const char *mode)
+{
+    BlockDriverState *bs = test_open("file,filename=%s,discard=unmap,%s",
+                                     test_image_path(image), mode);
+
+    bs->grows = true;
+    g_assert_true(bdrv_set_block_size(bs, 1, NULL));
+    bdrv_attach_context(bs, test_ctx());
+    return bs;
+}
+
+static void expect_byte(const TestImage *image, int64_t offset,
+                        int64_t bytes, char byte)
+{
+    memset(buf, byte, bytes);
+    test_image_read(image, offset, back, bytes);
+    g_assert_cmpmem(back, bytes, buf, bytes);
+}
+
+static void test_grows(gconstpointer mode)
+{
+    g_autoptr(TestImage) image = test_image_new(4096);
+    BlockDriverState *bs = open_growing(image, mode);
+    int64_t block = bs->limits.request_alignment, length;
+
+    memset(buf, 'a', sizeof(buf));
+    g_assert_cmpint(test_rw(bs, BLOCK_WRITE, 65536, buf, 8192), ==, 0);
+    g_assert_cmpint(bs->total_bytes, ==, 65536 + 8192);
+    g_assert_cmpint(test_image_length(image), ==, 65536 + 8192);
+    expect_byte(image, 4096, 61440, 0);
+    expect_byte(image, 65536, 8192, 'a');
+    /* bytes, of which a medium with blocks makes whole ones */
+    memset(buf, 'b', sizeof(buf));
+    g_assert_cmpint(test_rw(bs, BLOCK_WRITE, 100000, buf, 100), ==, 0);
+    length = (100100 + block - 1) / block * block;
+    g_assert_cmpint(bs->total_bytes, ==, length);
+    g_assert_cmpint(test_image_length(image), ==, length);
+    expect_byte(image, 100000, 100, 'b');
+    expect_byte(image, 73728, 100000 - 73728, 0);
+    /* what is behind the end reads as zeroes and makes nothing longer */
+    memset(back, 'x', sizeof(back));
+    g_assert_cmpint(test_rw(bs, BLOCK_READ, 131072, back, 4096), ==, 0);
+    memset(buf, 0, 4096);
+    g_assert_cmpmem(back, 4096, buf, 4096);
+    g_assert_cmpint(test_image_length(image), ==, length);
+    test_detach_unref(bs);
+}
+
+static void test_grows_by_zeroes(gconstpointer mode)
+{
+    static const unsigned flags[] = { 0, BLOCK_REQ_MAY_UNMAP,
+                                      BLOCK_REQ_FUA };
+    g_autoptr(TestImage) image = test_image_new(4096);
+    BlockDriverState *bs = open_growing(image, mode);
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(flags); i++) {
+        int64_t end = 8192 + i * 65536;
+
+        memset(buf, 'a', sizeof(buf));
+        g_assert_cmpint(test_rw(bs, BLOCK_WRITE, end - 8192, buf, 4096), ==,
+                        0);
+        g_assert_cmpint(test_op(bs, BLOCK_WRITE_ZEROES, flags[i],
+                                end - 6144, 6144), ==, 0);
+        g_assert_cmpint(bs->total_bytes, ==, end);
+        g_assert_cmpint(test_image_length(image), ==, end);
+        expect_byte(image, end - 8192, 2048, 'a');
+        expect_byte(image, end - 6144, 6144, 0);
+        /* zeroes within change no length */
+        g_assert_cmpint(test_op(bs, BLOCK_WRITE_ZEROES, flags[i], 0, 4096),
+                        ==, 0);
+        g_assert_cmpint(test_image_length(image), ==, end);
+    }
+    test_detach_unref(bs);
+}
+
+/* In any order, also beside zeroes: the longest counts, and all is there. */
+static void test_grows_in_bursts(gconstpointer mode)
+{
+    g_autoptr(TestImage) image = test_image_new(0);
+    BlockDriverState *bs = open_growing(image, mode);
+    TestRequest tests[DEPTH] = { 0 };
+
+    memset(buf, 'a', sizeof(buf));
+    for (unsigned i = 0; i < DEPTH; i++) {
+        TestRequest *test = &tests[(i * 13) % DEPTH];
+
+        test->req.op = i % 4 == 3 ? BLOCK_WRITE_ZEROES : BLOCK_WRITE;
+        test->req.offset = (i * 13) % DEPTH * 65536;
+        test->req.bytes = 65536;
+        test->iov = (struct iovec){ buf, 65536 };
+        test->req.iov = &test->iov;
+        test->req.niov = 1;
+        test_submit(bs, test);
+    }
+    for (unsigned i = 0; i < DEPTH; i++) {
+        g_assert_cmpint(test_wait(&tests[i]), ==, 0);
+    }
+    g_assert_cmpint(bs->total_bytes, ==, DEPTH * 65536);
+    g_assert_cmpint(test_image_length(image), ==, DEPTH * 65536);
+    for (unsigned i = 0; i < DEPTH; i++) {
+        expect_byte(image, i * 65536, 65536,
+                    tests[i].req.op == BLOCK_WRITE ? 'a' : 0);
+    }
+    test_detach_unref(bs);
+}
+
 static void add(const char *name, GTestDataFunc fn)
 {
     for (unsigned i = 0; i < G_N_ELEMENTS(modes); i++) {
@@ -313,6 +422,9 @@ int main(int argc, char **argv)
     add("end-of-file", test_end_of_file);
     add("no-space", test_no_space);
     add("fua", test_fua);
+    add("grows", test_grows);
+    add("grows-by-zeroes", test_grows_by_zeroes);
+    add("grows-in-bursts", test_grows_in_bursts);
     add("loop-512", test_loop_512);
     add("loop-4096", test_loop_4096);
     ret = g_test_run();

@@ -182,6 +182,131 @@ static void test_attach(void)
     g_assert_cmpuint(test_mem(raw->file)->detached, ==, 2);
 }
 
+/* --- several children --- */
+
+static GString *closed; /* what was closed, in order; or NULL */
+
+static bool pair_open(BlockDriverState *bs, Options *opts, GError **error)
+{
+    BlockDriverState *left, *right;
+
+    if (!bdrv_open_child(bs, opts, "left", BDRV_CHILD_OPTIONAL, &left,
+                         error) ||
+        !bdrv_open_child(bs, opts, "right", BDRV_CHILD_GROWS, &right,
+                         error) ||
+        !bdrv_open_child(bs, opts, "below",
+                         BDRV_CHILD_BACKING | BDRV_CHILD_OPTIONAL,
+                         &bs->backing, error)) {
+        return false;
+    }
+    g_assert_true(!left == (bs->children->len < 2 + !!bs->backing));
+    bs->total_bytes = right->total_bytes;
+    return true;
+}
+
+static void pair_close(BlockDriverState *bs)
+{
+    if (closed) {
+        g_string_append_printf(closed, "%s ", bs->node_name);
+    }
+}
+
+static void pair_submit(BlockDriverState *bs, BlockRequest *req)
+{
+    bdrv_submit(bs->children->pdata[0], req);
+}
+
+static const BlockDriver pair_driver = {
+    .name = "test-pair",
+    .is_protocol = true,
+    .open = pair_open,
+    .close = pair_close,
+    .submit = pair_submit,
+};
+
+static const BlockDriver leaf_driver = {
+    .name = "test-leaf",
+    .open = pair_open,
+    .close = pair_close,
+    .is_protocol = true,
+    .submit = pair_submit,
+};
+
+#define MEM(name) name ".driver=test-mem," name ".node-name=" name
+
+static void test_children(void)
+{
+    g_autoptr(BlockDriverState) right = test_open("test-mem,node-name=r");
+    g_autoptr(BlockDriverState) bs = test_open(
+        "test-pair,cache.direct=on," MEM("left") ",right=r," MEM("below"));
+    BlockDriverState *left = bdrv_find_node("left");
+
+    g_assert_cmpuint(bs->children->len, ==, 3);
+    g_assert_true(bs->children->pdata[0] == left &&
+                  bs->children->pdata[1] == right &&
+                  bs->children->pdata[2] == bs->backing);
+    g_assert_cmpstr(bs->child_keys->pdata[1], ==, "right");
+    g_assert_true(right->grows && !left->grows);
+    g_assert_true(left->cache_direct && bs->backing->cache_direct &&
+                  !right->cache_direct);
+    g_assert_true(bs->backing->read_only && !left->read_only);
+    g_assert_true(left->discard_unmap && !bs->backing->discard_unmap);
+    bdrv_attach_context(bs, test_ctx());
+    g_assert_cmpuint(left->attached + right->attached +
+                         bs->backing->attached, ==, 3);
+    bdrv_detach_context(bs, test_ctx());
+    g_assert_cmpuint(left->attached + right->attached +
+                         bs->backing->attached, ==, 0);
+}
+
+/* Blocks that are smaller than a child's: the others do not mind. */
+static void test_children_blocks(void)
+{
+    g_autoptr(BlockDriverState) bs = test_open(
+        "test-pair," MEM("left") ",left.request-alignment=4096,"
+        MEM("right") "," MEM("below") ",below.request-alignment=4096");
+
+    g_assert_true(bdrv_set_block_size(bs, 512, NULL));
+    g_assert_nonnull(bdrv_find_node("left")->range_lock);
+    g_assert_null(bdrv_find_node("right")->range_lock);
+    g_assert_null(bs->backing->range_lock); /* nobody writes there */
+}
+
+/* Parents close before children, the last child first. */
+static void test_children_closed(void)
+{
+    BlockDriverState *bs;
+
+    closed = g_string_new(NULL);
+    bs = test_open(
+        "test-pair,node-name=top,left.driver=test-leaf,left.node-name=l,"
+        "left.right.driver=test-mem,right.driver=test-leaf,"
+        "right.node-name=r,right.right.driver=test-mem");
+    bdrv_unref(bs);
+    g_assert_cmpstr(closed->str, ==, "top r l ");
+    g_string_free(g_steal_pointer(&closed), TRUE);
+}
+
+/* What was opened before the one that fails is closed. */
+static void test_children_fail(void)
+{
+    closed = g_string_new(NULL);
+    test_open_fails("test-pair,node-name=top,left.driver=test-leaf,"
+                    "left.node-name=l,left.right.driver=test-mem,right=none",
+                    "blockdev 'top': Cannot find device='none' nor "
+                    "node-name='none'");
+    g_assert_cmpstr(closed->str, ==, "l ");
+    g_assert_null(bdrv_find_node("l"));
+    test_open_fails("test-pair,node-name=top," MEM("left"),
+                    "blockdev 'top': A block device must be specified for "
+                    "\"right\"");
+    g_assert_null(bdrv_find_node("left"));
+    test_open_fails("test-pair,node-name=top," MEM("right") ",right.bad=1",
+                    "blockdev 'right': Block protocol 'test-mem' doesn't "
+                    "support the option 'bad'");
+    g_string_free(g_steal_pointer(&closed), TRUE);
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -197,6 +322,12 @@ int main(int argc, char **argv)
                     test_reference_inherits_nothing);
     g_test_add_func("/graph/read-only-file", test_read_only_file);
     g_test_add_func("/graph/attach", test_attach);
+    bdrv_register(&pair_driver);
+    bdrv_register(&leaf_driver);
+    g_test_add_func("/graph/children", test_children);
+    g_test_add_func("/graph/children-blocks", test_children_blocks);
+    g_test_add_func("/graph/children-closed", test_children_closed);
+    g_test_add_func("/graph/children-fail", test_children_fail);
     ret = g_test_run();
     test_block_end();
     return ret;

@@ -38,12 +38,21 @@ static bool take_aio(Options *opts, int *aio, GError **error)
     return options_take_enum(opts, "aio", names, aio, error);
 }
 
+static int default_aio(const BlockDriverState *bs)
+{
+    if (bs->open_flags & BDRV_OPEN_NATIVE_AIO) {
+        return ENGINE_NATIVE;
+    }
+    return bs->open_flags & BDRV_OPEN_IO_URING ? ENGINE_IO_URING
+                                               : ENGINE_THREADS;
+}
+
 static bool take_options(BlockDriverState *bs, Options *opts,
                          FileOptions *options, GError **error)
 {
     static const char *const lockings[] = { "off", "on", "auto", NULL };
 
-    options->aio = ENGINE_THREADS;
+    options->aio = default_aio(bs);
     options->locking = FILE_LOCKING_AUTO;
     options->drop_cache = true;
     if (!options_take_str(opts, "filename", &options->filename, error) ||

@@ -260,6 +260,9 @@ int64_t bdrv_allocated_bytes(BlockDriverState *bs);
  * tools; a disk that is served is held to what it is.
  */
 #define BDRV_OPEN_SECTORS    0x200
+/* Of files that do not say aio= themselves; neither: threads */
+#define BDRV_OPEN_NATIVE_AIO 0x400
+#define BDRV_OPEN_IO_URING   0x800
 
 /*
  * Opens what people name on a command line: a path, "json:{...}",

@@ -212,6 +212,23 @@ static void test_flags(void)
     bdrv_unref(bs);
 }
 
+/* The engine of files that do not name one themselves, wherever they are. */
+static void test_engine_flags(void)
+{
+    g_autoptr(TestImage) image = image_here(8192);
+    const char *name = base_of(image);
+    unsigned native = BDRV_OPEN_NATIVE_AIO;
+    g_autoptr(GError) error = NULL;
+
+    g_assert_null(bdrv_open_image(name, "raw", NULL, native, &error));
+    g_assert_cmpstr(error->message, ==, "aio=native was specified, but it "
+                    "requires cache.direct=on, which was not specified.");
+    bdrv_unref(open_ok(name, "raw", NULL, native | BDRV_OPEN_DIRECT));
+    bdrv_unref(open_ok(name, "raw", "file.aio=threads", native));
+    bdrv_unref(open_ok(name, "file", NULL, BDRV_OPEN_IO_URING));
+    bdrv_unref(open_ok("null-co://", NULL, NULL, native));
+}
+
 /* --- a format: its file says "overlay BACKING [FORMAT]" --- */
 
 typedef struct Header {
@@ -554,6 +571,7 @@ int main(int argc, char **argv)
     g_test_add_func("/image-open/names", test_names);
     g_test_add_func("/image-open/errors", test_errors);
     g_test_add_func("/image-open/flags", test_flags);
+    g_test_add_func("/image-open/engine-flags", test_engine_flags);
     bdrv_register(&overlay_driver);
     g_test_add_func("/image-open/backing", test_backing);
     g_test_add_func("/image-open/backing-options", test_backing_options);

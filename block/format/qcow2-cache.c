@@ -223,14 +223,25 @@ void qcow2_cache_mark_dirty(Qcow2Cache *cache, void *table)
     }
 }
 
+/* Data that tables are going to lead to may be in a file of its own. */
+static int coroutine_fn flush_data_file(BlockDriverState *bs)
+{
+    const Qcow2State *s = bs->opaque;
+
+    return s->data_file != bs->file ? bdrv_co_flush(s->data_file) : 0;
+}
+
 /* What has to be stable before a table of this cache may be written. */
 static int coroutine_fn write_dependency(Qcow2Cache *cache)
 {
     int ret = 0;
 
-    if (cache->depends) {
+    if (cache->depends_on_flush) {
+        ret = flush_data_file(cache->bs);
+    }
+    if (ret == 0 && cache->depends) {
         ret = qcow2_cache_flush(cache->depends);
-    } else if (cache->depends_on_flush) {
+    } else if (ret == 0 && cache->depends_on_flush) {
         ret = bdrv_co_flush(cache->bs->file);
     }
     if (ret == 0) {
@@ -332,9 +343,10 @@ int coroutine_fn qcow2_cache_set_dependency(Qcow2Cache *cache,
 {
     int ret = 0;
 
-    /* no chains: what has to be before the dependency goes now */
+    /* no chains: what has to be before the dependency goes now, also when
+     * nothing of that is dirty yet */
     if (dependency->depends) {
-        ret = qcow2_cache_write(dependency);
+        ret = write_dependency(dependency);
     }
     if (ret == 0 && cache->depends && cache->depends != dependency) {
         ret = write_dependency(cache);

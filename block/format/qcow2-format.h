@@ -94,4 +94,8 @@ typedef enum Qcow2Compression {
 #define QCOW2_L2_RESERVED 0x3f000000000001feULL
 #define QCOW2_REFTABLE_RESERVED 0x1ffULL
 
+/* the bitmap of subclusters */
+#define QCOW2_BITMAP_ALL_ALLOCATED 0x00000000ffffffffULL
+#define QCOW2_BITMAP_ALL_ZEROES    0xffffffff00000000ULL
+
 #endif

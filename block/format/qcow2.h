@@ -381,7 +381,7 @@ void qcow2_write_state_free(Qcow2WriteState *write);
 /*
  * Takes a write, whatever it needs. Completes from the loop. Writes come here
  * that are not one NORMAL in_place extent in memory, while !s->write_ready,
- * with FUA while a cache is dirty, and all when s->overlap_check has
+ * with FUA while qcow2_is_unflushed(), and all when s->overlap_check has
  * QCOW2_OL_INACTIVE_L2 or qcow2_overlaps() found something.
  */
 void qcow2_write_submit(BlockDriverState *bs, BlockRequest *req);
@@ -438,8 +438,17 @@ void qcow2_free_entry_later(BlockDriverState *bs, uint64_t entry,
  * stable, before it writes the caches; and that it has succeeded, after which
  * what was freed before the mark may be used again.
  */
-uint64_t qcow2_frees_mark(BlockDriverState *bs);
-int coroutine_fn qcow2_co_frees_stable(BlockDriverState *bs, uint64_t mark);
+typedef struct Qcow2FlushMark {
+    uint64_t changes;
+    uint64_t frees;
+} Qcow2FlushMark;
+
+Qcow2FlushMark qcow2_flush_mark(BlockDriverState *bs);
+int coroutine_fn qcow2_co_flush_done(BlockDriverState *bs,
+                                     Qcow2FlushMark mark);
+
+/* Whether a flush of the file alone would leave out anything of ours. */
+bool qcow2_is_unflushed(BlockDriverState *bs);
 
 /* Flushes until nothing is left to be freed: before refcounts are compared
  * with what is used, and at close. Nothing is in flight; not under s->lock. */

@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Finds free host clusters and makes them used. All of it under s->lock.
+ *
+ * The one rule: what was found free is so only until the next call that may
+ * make a refcount block, as that takes clusters, too. So the blocks for a
+ * range are made first, and when one had to be, the search begins anew.
+ */
+#include "qcow2-write.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include "block/log.h"
+
+/* --- finding --- */
+
+/* A search on its way upwards. */
+typedef struct Search {
+    uint64_t min, max;
+    uint64_t start;      /* of the run of free clusters that ends at next */
+    uint64_t next;       /* to be looked at */
+    uint64_t first_free; /* the first one seen, part of a run or not */
+    bool seen;
+    bool done;
+} Search;
+
+/* The next @clusters are free. */
+static void search_free(Search *search, uint64_t clusters)
+{
+    if (!search->seen) {
+        search->seen = true;
+        search->first_free = search->next;
+    }
+    search->next += clusters;
+    if (search->next - search->start >= search->max) {
+        search->next = search->start + search->max;
+        search->done = true;
+    }
+}
+
+/* The next cluster is in use. */
+static void search_used(Search *search)
+{
+    if (search->next - search->start >= search->min) {
+        search->done = true;
+        return;
+    }
+    search->next++;
+    search->start = search->next;
+}
+
+static void search_block(const Qcow2State *s, Search *search,
+                         const void *block, uint64_t end)
+{
+    uint64_t mask = (1ULL << s->refcount_block_bits) - 1;
+
+    while (!search->done && search->next < end) {
+        if (qcow2_refcount_at(s, block, search->next & mask) == 0) {
+            search_free(search, 1);
+        } else {
+            search_used(search);
+        }
+    }
+}
+
+/* Up to the end of the region of one refcount block. */
+static int coroutine_fn search_region(BlockDriverState *bs, Search *search)
+{
+    Qcow2State *s = bs->opaque;
+    uint64_t end = ((search->next >> s->refcount_block_bits) + 1)
+                   << s->refcount_block_bits;
+    int64_t offset = qcow2_co_refblock_offset(bs, search->next);
+    void *block;
+    int ret;
+
+    if (offset < 0) {
+        return offset;
+    }
+    if (offset == 0) {
+        search_free(search, end - search->next);
+        return 0;
+    }
+    ret = qcow2_cache_get(s->refcount_cache, offset, &block);
+    if (ret < 0) {
+        return ret;
+    }
+    search_block(s, search, block, end);
+    qcow2_cache_put(s->refcount_cache, &block);
+    return 0;
+}
+
+int coroutine_fn qcow2_co_find_free(BlockDriverState *bs, uint64_t min,
+                                    uint64_t max, Qcow2Found *found)
+{
+    Qcow2State *s = bs->opaque;
+    Search search = {
+        .min = min,
+        .max = max,
+        .start = s->free_hint,
+        .next = s->free_hint,
+    };
+
+    while (!search.done) {
+        int ret = search_region(bs, &search);
+
+        if (ret < 0) {
+            return ret;
+        }
+        if (search.start + min > qcow2_max_cluster(s)) {
+            return -EFBIG;
+        }
+    }
+    s->free_hint = search.first_free;
+    found->first = search.start;
+    found->clusters = MIN(search.next, qcow2_max_cluster(s)) - search.start;
+    return 0;
+}
+
+void qcow2_note_free(BlockDriverState *bs, uint64_t cluster)
+{
+    Qcow2State *s = bs->opaque;
+    Qcow2WriteState *w = s->write;
+    uint64_t offset = cluster << s->cluster_bits;
+
+    s->free_hint = MIN(s->free_hint, cluster);
+    qcow2_cache_forget(s->l2_cache, offset, s->cluster_size);
+    qcow2_cache_forget(s->refcount_cache, offset, s->cluster_size);
+    if (w->compressed_end && (w->compressed_end - 1) >> s->cluster_bits ==
+                                 cluster) {
+        w->compressed_end = 0;
+    }
+}
+
+/* --- taking --- */
+
+/* 1: there are new blocks, and what was free may not be any more. */
+static int coroutine_fn make_refblocks(BlockDriverState *bs,
+                                       const Qcow2Found *found)
+{
+    Qcow2State *s = bs->opaque;
+    uint64_t step = 1ULL << s->refcount_block_bits;
+    uint64_t end = found->first + found->clusters;
+    uint64_t at = found->first;
+    int made = 0;
+
+    while (at < end) {
+        int ret = qcow2_co_make_refblock(bs, at);
+
+        if (ret < 0) {
+            return ret;
+        }
+        made |= ret;
+        at = (at & ~(step - 1)) + step;
+    }
+    return made;
+}
+
+/* What the refcounts call free must not be a table all the same. */
+static int coroutine_fn check_free(BlockDriverState *bs,
+                                   const Qcow2Found *found)
+{
+    Qcow2State *s = bs->opaque;
+
+    if (found->first == 0) {
+        qcow2_co_signal_corruption(bs, true, -1,
+                                   "Preventing invalid allocation of cluster "
+                                   "at offset 0");
+        return -EIO;
+    }
+    return qcow2_co_check_overlap(bs, 0, found->first << s->cluster_bits,
+                                  found->clusters << s->cluster_bits);
+}
+
+static int coroutine_fn take(BlockDriverState *bs, const Qcow2Found *found)
+{
+    Qcow2State *s = bs->opaque;
+    Qcow2RefcountChange change = {
+        .first = found->first,
+        .clusters = found->clusters,
+        .addend = 1,
+    };
+    int ret = check_free(bs, found);
+
+    if (ret == 0) {
+        ret = qcow2_co_change_refcount(bs, &change);
+    }
+    if (ret == 0 && s->free_hint == found->first) {
+        s->free_hint += found->clusters;
+    }
+    return ret;
+}
+
+static int coroutine_fn alloc_run(BlockDriverState *bs, uint64_t min,
+                                  uint64_t max, Qcow2Found *found)
+{
+    int ret;
+
+    do {
+        ret = qcow2_co_find_free(bs, min, max, found);
+        if (ret == 0) {
+            ret = make_refblocks(bs, found);
+        }
+    } while (ret > 0);
+    return ret < 0 ? ret : take(bs, found);
+}
+
+int coroutine_fn qcow2_co_alloc_some(BlockDriverState *bs, uint64_t max,
+                                     Qcow2Found *found)
+{
+    return alloc_run(bs, 1, max, found);
+}
+
+int64_t coroutine_fn qcow2_co_alloc_clusters(BlockDriverState *bs,
+                                             uint64_t bytes)
+{
+    Qcow2State *s = bs->opaque;
+    uint64_t clusters = qcow2_size_to_clusters(s, bytes);
+    Qcow2Found found;
+    int ret = alloc_run(bs, clusters, clusters, &found);
+    int64_t host;
+
+    if (ret < 0) {
+        return ret;
+    }
+    host = found.first << s->cluster_bits;
+    qcow2_co_use_clusters(bs, host, clusters << s->cluster_bits);
+    return host;
+}
+
+/* How many of @clusters from @first on are free; or an errno. */
+static int coroutine_fn count_free(BlockDriverState *bs, uint64_t first,
+                                   uint64_t clusters, Qcow2Found *found)
+{
+    found->first = first;
+    for (found->clusters = 0; found->clusters < clusters;
+         found->clusters++) {
+        uint64_t count;
+        int ret = qcow2_co_get_refcount(bs, first + found->clusters, &count);
+
+        if (ret < 0) {
+            return ret;
+        }
+        if (count > 0) {
+            break;
+        }
+    }
+    return 0;
+}
+
+int coroutine_fn qcow2_co_alloc_clusters_at(BlockDriverState *bs,
+                                            int64_t host, uint64_t *clusters)
+{
+    Qcow2State *s = bs->opaque;
+    uint64_t first = host >> s->cluster_bits;
+    Qcow2Found found;
+    int ret;
+
+    if (first >= qcow2_max_cluster(s)) {
+        return -EFBIG;
+    }
+    *clusters = MIN(*clusters, qcow2_max_cluster(s) - first);
+    do {
+        ret = count_free(bs, first, *clusters, &found);
+        if (ret == 0) {
+            ret = make_refblocks(bs, &found);
+        }
+    } while (ret > 0);
+    if (ret == 0 && found.clusters > 0) {
+        ret = take(bs, &found);
+    }
+    if (ret < 0) {
+        return ret;
+    }
+    *clusters = found.clusters;
+    if (found.clusters > 0) {
+        qcow2_co_use_clusters(bs, host, found.clusters << s->cluster_bits);
+    }
+    return 0;
+}
+
+/* --- giving back at once --- */
+
+void coroutine_fn qcow2_co_free_clusters(BlockDriverState *bs, int64_t host,
+                                         uint64_t bytes,
+                                         Qcow2DiscardType type)
+{
+    if (qcow2_co_update_refcount(bs, host, bytes, 1, true, type) < 0) {
+        log_warn("qcow2: node '%s': clusters at offset %#" PRIx64 " leaked",
+                 bs->node_name, host);
+    }
+}
+
+/* --- compressed clusters --- */
+
+/* The count of each cluster that @bytes at @host touch, but for what comes
+ * after @counted: that has been allocated for it. */
+static int coroutine_fn share(BlockDriverState *bs, int64_t host,
+                              int64_t bytes)
+{
+    Qcow2State *s = bs->opaque;
+
+    return qcow2_co_change_refcount(bs, &(Qcow2RefcountChange){
+        .first = host >> s->cluster_bits,
+        .clusters = ((host + bytes - 1) >> s->cluster_bits) -
+                    (host >> s->cluster_bits) + 1,
+        .addend = 1 });
+}
+
+/* Behind the last compressed cluster, if there is room. 0: there is none. */
+static int64_t coroutine_fn alloc_behind(BlockDriverState *bs, unsigned bytes)
+{
+    Qcow2State *s = bs->opaque;
+    int64_t host = s->write->compressed_end;
+    int64_t next = qcow2_cluster_start(s, host + s->cluster_size - 1);
+    uint64_t clusters = 1;
+    int ret;
+
+    if (host == 0 || host == next) {
+        return 0;
+    }
+    if (host + bytes > next) {
+        ret = qcow2_co_alloc_clusters_at(bs, next, &clusters);
+        if (ret < 0 || clusters == 0) {
+            return ret;
+        }
+    }
+    ret = share(bs, host, MIN(bytes, next - host));
+    if (ret == 0) {
+        return host;
+    }
+    if (host + bytes > next) {
+        qcow2_co_free_clusters(bs, next, s->cluster_size, QCOW2_DISCARD_NEVER);
+    }
+    return ret == -EINVAL ? 0 : ret; /* shared by as many as can be */
+}
+
+int64_t coroutine_fn qcow2_co_alloc_bytes(BlockDriverState *bs,
+                                          unsigned bytes)
+{
+    Qcow2State *s = bs->opaque;
+    unsigned offset_bits = 62 - (s->cluster_bits - 8);
+    int64_t host;
+
+    g_assert(bytes > 0 && bytes <= s->cluster_size);
+    host = alloc_behind(bs, bytes);
+    if (host == 0) {
+        host = qcow2_co_alloc_clusters(bs, s->cluster_size);
+    }
+    if (host < 0) {
+        return host;
+    }
+    if ((host + bytes) >> offset_bits) {
+        qcow2_co_free_clusters(bs, host, bytes, QCOW2_DISCARD_NEVER);
+        return -EFBIG;
+    }
+    s->write->compressed_end = host + bytes;
+    return host;
+}

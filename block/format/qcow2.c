@@ -18,6 +18,16 @@
 
 /* --- requests --- */
 
+/* Clusters are not used anew while a request is on its way to them. */
+static void pass_on(BlockDriverState *bs, BlockRequest *req, int64_t host)
+{
+    Qcow2State *s = bs->opaque;
+
+    block_request_push(req, qcow2_epoch_cb, qcow2_epoch_enter(s));
+    req->offset = host;
+    bdrv_submit(s->data_file, req);
+}
+
 static void submit_read(BlockDriverState *bs, BlockRequest *req)
 {
     Qcow2State *s = bs->opaque;
@@ -31,8 +41,36 @@ static void submit_read(BlockDriverState *bs, BlockRequest *req)
         qcow2_read_submit(bs, req);
         return;
     }
-    req->offset = extent.host;
-    bdrv_submit(s->data_file, req);
+    pass_on(bs, req, extent.host);
+}
+
+/* Whether a write to the data may pass as it is. */
+static bool may_overwrite(BlockDriverState *bs, const BlockRequest *req,
+                          const Qcow2Extent *extent)
+{
+    const Qcow2State *s = bs->opaque;
+
+    if (!s->write_ready || extent->kind != QCOW2_NORMAL ||
+        !extent->in_place || extent->bytes < req->bytes ||
+        ((req->flags & BLOCK_REQ_FUA) && qcow2_is_unflushed(bs))) {
+        return false;
+    }
+    return s->data_file != bs->file ||
+           (!(s->overlap_check & QCOW2_OL_INACTIVE_L2) &&
+            !qcow2_overlaps(bs, 0, extent->host, req->bytes));
+}
+
+static void submit_write(BlockDriverState *bs, BlockRequest *req)
+{
+    Qcow2Extent extent;
+
+    if (G_UNLIKELY(qcow2_map_cached(bs, req->offset, req->bytes, &extent) !=
+                   1) ||
+        G_UNLIKELY(!may_overwrite(bs, req, &extent))) {
+        qcow2_write_submit(bs, req);
+        return;
+    }
+    pass_on(bs, req, extent.host);
 }
 
 typedef struct FlushRequest {
@@ -56,6 +94,7 @@ static void submit_flush(BlockDriverState *bs, BlockRequest *req)
     FlushRequest *flush;
 
     if (bs->read_only || (s->data_file == bs->file &&
+                          !qcow2_is_unflushed(bs) &&
                           !qcow2_cache_is_dirty(s->l2_cache) &&
                           !qcow2_cache_is_dirty(s->refcount_cache))) {
         bdrv_submit(bs->file, req);
@@ -79,31 +118,61 @@ static void qcow2_submit(BlockDriverState *bs, BlockRequest *req)
     case BLOCK_READ:
         submit_read(bs, req);
         break;
+    case BLOCK_WRITE:
+        submit_write(bs, req);
+        break;
     case BLOCK_FLUSH:
         submit_flush(bs, req);
         break;
+    case BLOCK_DISCARD:
+        qcow2_discard_submit(bs, req);
+        break;
+    case BLOCK_WRITE_ZEROES:
+        qcow2_write_zeroes_submit(bs, req);
+        break;
     default:
-        block_request_complete_later(req, -ENOTSUP);
+        g_assert_not_reached();
     }
+}
+
+/* What the tables lead to goes first. */
+static int coroutine_fn flush_data_file(BlockDriverState *bs)
+{
+    Qcow2State *s = bs->opaque;
+
+    return s->data_file != bs->file ? bdrv_co_flush(s->data_file) : 0;
+}
+
+static int coroutine_fn write_caches(BlockDriverState *bs)
+{
+    Qcow2State *s = bs->opaque;
+    int ret = qcow2_cache_write(s->l2_cache);
+
+    return ret < 0 ? ret : qcow2_cache_write(s->refcount_cache);
 }
 
 int coroutine_fn qcow2_co_flush_metadata(BlockDriverState *bs)
 {
     Qcow2State *s = bs->opaque;
-    int ret;
+    Qcow2FlushMark mark;
+    int ret = flush_data_file(bs);
 
-    co_mutex_lock(&s->lock);
-    ret = qcow2_cache_write(s->l2_cache);
-    if (ret == 0) {
-        ret = qcow2_cache_write(s->refcount_cache);
+    if (ret < 0) {
+        return ret;
     }
+    co_mutex_lock(&s->lock);
+    mark = qcow2_flush_mark(bs);
+    ret = write_caches(bs);
     co_mutex_unlock(&s->lock);
     if (ret == 0) {
         ret = bdrv_co_flush(bs->file);
     }
-    if (ret == 0 && s->data_file != bs->file) {
-        ret = bdrv_co_flush(s->data_file);
+    if (ret < 0) {
+        return ret;
     }
+    co_mutex_lock(&s->lock);
+    ret = qcow2_co_flush_done(bs, mark);
+    co_mutex_unlock(&s->lock);
     return ret;
 }
 
@@ -269,6 +338,7 @@ static void free_state(BlockDriverState *bs)
 {
     Qcow2State *s = bs->opaque;
 
+    g_clear_pointer(&s->write, qcow2_write_state_free);
     g_clear_pointer(&s->l2_cache, qcow2_cache_free);
     g_clear_pointer(&s->refcount_cache, qcow2_cache_free);
     g_clear_pointer(&s->decompressed, qcow2_decompressed_free);
@@ -289,6 +359,7 @@ static bool open_image(BlockDriverState *bs, Options *opts, GError **error)
         return false;
     }
     s->decompressed = qcow2_decompressed_new(bs);
+    s->write = qcow2_write_state_new(bs);
     return run(bs, tables_entry, error) &&
            bdrv_open_backing(bs, opts, error);
 }
@@ -323,10 +394,13 @@ static void coroutine_fn close_entry(void *opaque)
 {
     BlockDriverState *bs = opaque;
     Qcow2State *s = bs->opaque;
-    int ret = qcow2_co_flush_metadata(bs);
+    int ret = qcow2_co_settle(bs);
 
     if (ret == 0 && (s->incompatible & QCOW2_INCOMPAT_DIRTY)) {
         ret = qcow2_co_mark_clean(bs);
+    }
+    if (ret == 0) {
+        ret = qcow2_co_trim_file(bs);
     }
     if (ret < 0) {
         log_error("node '%s': Failed to write metadata: %s", bs->node_name,

@@ -16,7 +16,6 @@ static void show(const char *kind, const char *before, const char *text)
 {
     const char *end = g_str_has_suffix(text, "\n") ? "" : "\n";
 
-    fflush(stdout);
     fprintf(stderr, "%s: %s%s%s%s", g_get_prgname(), kind, before, text, end);
 }
 
@@ -29,7 +28,6 @@ static void show_line(LogLevel level, const char *line, void *opaque)
     };
 
     if (level == LOG_LEVEL_PLAIN) {
-        fflush(stdout);
         fprintf(stderr, "%s\n", line);
     } else {
         show(kinds[level], "", line);
@@ -42,6 +40,19 @@ void message_init(const char *argv0)
 
     g_set_prgname(name);
     log_set_sink(show_line, NULL);
+}
+
+bool error_setg(GError **error, const char *fmt, ...)
+{
+    va_list ap;
+    g_autofree char *text = NULL;
+
+    va_start(ap, fmt);
+    text = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    g_set_error_literal(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                        text);
+    return false;
 }
 
 static void show_formatted(const char *kind, const char *fmt, va_list ap,

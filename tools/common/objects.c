@@ -6,33 +6,19 @@
  */
 #include "objects.h"
 
+#include "message.h"
+
 #include "block/options.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 static GHashTable *ids; /* set of strings, owned */
 
-static bool fail(GError **error, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
-
-static bool fail(GError **error, const char *fmt, ...)
-{
-    va_list ap;
-    g_autofree char *text = NULL;
-
-    va_start(ap, fmt);
-    text = g_strdup_vprintf(fmt, ap);
-    va_end(ap);
-    g_set_error_literal(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
-                        text);
-    return false;
-}
-
 static bool need(Options *opts, const char *key, char **value, GError **error)
 {
     if (!options_has(opts, key)) {
-        return fail(error, "Parameter '%s' is missing", key);
+        return error_setg(error, "Parameter '%s' is missing", key);
     }
     return options_take_str(opts, key, value, error);
 }
@@ -41,13 +27,13 @@ static bool check_id(const char *id, GError **error)
 {
     if (!g_ascii_isalpha(*id) ||
         id[strspn(id, G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "-._")]) {
-        return fail(error, "Parameter 'id' expects an identifier\n"
-                    "Identifiers consist of letters, digits, '-', '.', '_', "
-                    "starting with a letter.");
+        return error_setg(error, "Parameter 'id' expects an identifier\n"
+                          "Identifiers consist of letters, digits, '-', "
+                          "'.', '_', starting with a letter.");
     }
     if (ids && g_hash_table_contains(ids, id)) {
-        return fail(error, "attempt to add duplicate property '%s' to object "
-                    "(type 'container')", id);
+        return error_setg(error, "attempt to add duplicate property '%s' to "
+                          "object (type 'container')", id);
     }
     return true;
 }
@@ -73,15 +59,15 @@ static bool check_source(const Secret *secret, GError **error)
     g_autoptr(GError) read_error = NULL;
 
     if (secret->data && secret->file) {
-        return fail(error, "'file' and 'data' are mutually exclusive");
+        return error_setg(error, "'file' and 'data' are mutually exclusive");
     }
     if (!secret->data && !secret->file) {
-        return fail(error, "Either 'file' or 'data' must be provided");
+        return error_setg(error, "Either 'file' or 'data' must be provided");
     }
     if (secret->file &&
         !g_file_get_contents(secret->file, &contents, NULL, &read_error)) {
-        return fail(error, "Unable to read %s: %s", secret->file,
-                    read_error->message);
+        return error_setg(error, "Unable to read %s: %s", secret->file,
+                          read_error->message);
     }
     return true;
 }
@@ -90,12 +76,12 @@ static bool check_format(const Secret *secret, GError **error)
 {
     if (secret->format && strcmp(secret->format, "raw") != 0 &&
         strcmp(secret->format, "base64") != 0) {
-        return fail(error, "Parameter 'format' does not accept value '%s'",
-                    secret->format);
+        return error_setg(error, "Parameter 'format' does not accept value "
+                          "'%s'", secret->format);
     }
     if (secret->keyid) {
-        return fail(error, "secrets encrypted with another one (keyid=%s) "
-                    "are not supported", secret->keyid);
+        return error_setg(error, "secrets encrypted with another one "
+                          "(keyid=%s) are not supported", secret->keyid);
     }
     return true;
 }
@@ -104,7 +90,7 @@ static bool check_finished(Options *opts, GError **error)
 {
     g_autofree char *left = options_first_key(opts);
 
-    return !left || fail(error, "Parameter '%s' is unexpected", left);
+    return !left || error_setg(error, "Parameter '%s' is unexpected", left);
 }
 
 static bool check_secret(Options *opts, GError **error)
@@ -130,8 +116,8 @@ bool object_add(const char *text, GError **error)
         return false;
     }
     if (strcmp(type, "secret") != 0) {
-        return fail(error, "Parameter 'qom-type' does not accept value '%s'",
-                    type);
+        return error_setg(error, "Parameter 'qom-type' does not accept value "
+                          "'%s'", type);
     }
     if (!need(opts, "id", &id, error) || !check_id(id, error) ||
         !check_secret(opts, error)) {

@@ -19,18 +19,19 @@ static const struct option words[] = {
     IMG_WORDS_END,
 };
 
-static int refuse(const char *filename, GError *error)
-{
-    error_reportf_err(error, "%s: ", filename);
-    return EXIT_FAILURE;
-}
-
 static int create(const NewImage *image)
 {
+    g_autofree char *advice = NULL;
     GError *error = NULL;
 
-    return new_image_create(image, &error) ? EXIT_SUCCESS
-                                           : refuse(image->filename, error);
+    if (new_image_create(image, &advice, &error)) {
+        return EXIT_SUCCESS;
+    }
+    error_reportf_err(error, "%s: ", image->filename);
+    if (advice) {
+        fputs(advice, stderr);
+    }
+    return EXIT_FAILURE;
 }
 
 /* The words behind the options: a name and perhaps a size. */

@@ -21,20 +21,6 @@ typedef struct Makers {
     const BlockDriver *protocol;
 } Makers;
 
-static bool fail(GError **error, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
-
-static bool fail(GError **error, const char *fmt, ...)
-{
-    va_list ap;
-    g_autofree char *text = NULL;
-
-    va_start(ap, fmt);
-    text = g_strdup_vprintf(fmt, ap);
-    va_end(ap);
-    g_set_error_literal(error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED, text);
-    return false;
-}
-
 static bool can_create(const BlockDriver *drv)
 {
     return drv->image && drv->image->create_options;
@@ -44,7 +30,7 @@ static bool find_format(const char *name, Makers *makers, GError **error)
 {
     makers->format = bdrv_find_driver(name);
     if (!makers->format) {
-        return fail(error, "Unknown file format '%s'", name);
+        return error_setg(error, "Unknown file format '%s'", name);
     }
     return true;
 }
@@ -52,8 +38,8 @@ static bool find_format(const char *name, Makers *makers, GError **error)
 static bool check_format(const Makers *makers, GError **error)
 {
     if (!can_create(makers->format)) {
-        return fail(error, "Format driver '%s' does not support image "
-                    "creation", makers->format->name);
+        return error_setg(error, "Format driver '%s' does not support image "
+                          "creation", makers->format->name);
     }
     return true;
 }
@@ -66,8 +52,8 @@ static bool find_protocol(const char *filename, Makers *makers,
         return false;
     }
     if (!can_create(makers->protocol)) {
-        return fail(error, "Protocol driver '%s' does not support image "
-                    "creation", makers->protocol->name);
+        return error_setg(error, "Protocol driver '%s' does not support image "
+                          "creation", makers->protocol->name);
     }
     return true;
 }
@@ -86,7 +72,7 @@ static bool take_size(const NewImage *image, CreateOpts *opts, GError **error)
         return true;
     }
     if (create_opts_get(opts, "size")) {
-        return fail(error, "The image size must be specified only once");
+        return error_setg(error, "The image size must be specified only once");
     }
     text = g_strdup_printf("%" G_GINT64_FORMAT, image->bytes);
     return create_opts_set(opts, "size", text, error);
@@ -97,13 +83,13 @@ static bool take_backing(const NewImage *image, CreateOpts *opts,
 {
     if (image->backing_file &&
         !create_opts_set(opts, "backing_file", image->backing_file, NULL)) {
-        return fail(error, "Backing file not supported for file format '%s'",
-                    image->format);
+        return error_setg(error, "Backing file not supported for file "
+                          "format '%s'", image->format);
     }
     if (image->backing_format &&
         !create_opts_set(opts, "backing_fmt", image->backing_format, NULL)) {
-        return fail(error, "Backing file format not supported for file "
-                    "format '%s'", image->format);
+        return error_setg(error, "Backing file format not supported for file "
+                          "format '%s'", image->format);
     }
     return true;
 }
@@ -112,11 +98,12 @@ static bool check_backing_name(const NewImage *image, const char *backing,
                                GError **error)
 {
     if (*backing == '\0') {
-        return fail(error, "Expected backing file name, got empty string");
+        return error_setg(error, "Expected backing file name, got empty "
+                          "string");
     }
     if (strcmp(backing, image->filename) == 0) {
-        return fail(error, "Error: Trying to create an image with the same "
-                    "filename as the backing file");
+        return error_setg(error, "Error: Trying to create an image with the "
+                          "same filename as the backing file");
     }
     return true;
 }
@@ -136,7 +123,7 @@ static BlockDriverState *open_backing(const NewImage *image,
     bs = bdrv_open_image(path, create_opts_get(opts, "backing_fmt"), NULL,
                          BDRV_OPEN_READ_ONLY, &reason);
     if (!bs) {
-        fail(error, "%s\nCould not open backing image.", reason->message);
+        error_setg(error, "%s\nCould not open backing image.", reason->message);
         g_error_free(reason);
     }
     return bs;
@@ -144,7 +131,7 @@ static BlockDriverState *open_backing(const NewImage *image,
 
 /* Looks at the backing file: it must be there, and lends us its size. */
 static bool probe_backing(const NewImage *image, CreateOpts *opts,
-                          GError **error)
+                          char **advice, GError **error)
 {
     g_autoptr(BlockDriverState) bs = open_backing(image, opts, error);
     g_autofree char *text = NULL;
@@ -153,8 +140,9 @@ static bool probe_backing(const NewImage *image, CreateOpts *opts,
         return false;
     }
     if (!create_opts_get(opts, "backing_fmt")) {
-        return fail(error, "Backing file specified without backing format\n"
-                    "Detected format of %s.", bs->drv->name);
+        *advice = g_strdup_printf("Detected format of %s.", bs->drv->name);
+        return error_setg(error, "Backing file specified without backing "
+                          "format");
     }
     if (create_opts_get(opts, "size")) {
         return true;
@@ -164,7 +152,7 @@ static bool probe_backing(const NewImage *image, CreateOpts *opts,
 }
 
 static bool check_backing(const NewImage *image, CreateOpts *opts,
-                          GError **error)
+                          char **advice, GError **error)
 {
     const char *backing = create_opts_get(opts, "backing_file");
 
@@ -172,26 +160,27 @@ static bool check_backing(const NewImage *image, CreateOpts *opts,
         return false;
     }
     if (backing && !image->trust_backing) {
-        return probe_backing(image, opts, error);
+        return probe_backing(image, opts, advice, error);
     }
     if (backing && !create_opts_get(opts, "backing_fmt")) {
-        return fail(error, "Backing file specified without backing format");
+        return error_setg(error, "Backing file specified without backing "
+                          "format");
     }
     return true;
 }
 
 static CreateOpts *take_options(const NewImage *image, const Makers *makers,
-                                GError **error)
+                                char **advice, GError **error)
 {
     g_autoptr(CreateOpts) opts = known_options(makers);
 
     if (!create_opts_parse(opts, image->options, error) ||
         !take_size(image, opts, error) || !take_backing(image, opts, error) ||
-        !check_backing(image, opts, error)) {
+        !check_backing(image, opts, advice, error)) {
         return NULL;
     }
     if (!create_opts_get(opts, "size")) {
-        fail(error, "Image creation needs a size parameter");
+        error_setg(error, "Image creation needs a size parameter");
         return NULL;
     }
     return g_steal_pointer(&opts);
@@ -207,8 +196,8 @@ static void word_too_large(const NewImage *image, const CreateOpts *opts,
 
     if (g_str_has_suffix((*error)->message, g_strerror(EFBIG))) {
         g_clear_error(error);
-        fail(error, "The image size is too large for file format '%s'%s",
-             image->format, hint);
+        error_setg(error, "The image size is too large for file format '%s'%s",
+                   image->format, hint);
     }
 }
 
@@ -228,17 +217,18 @@ static bool create(const NewImage *image, const Makers *makers,
     return false;
 }
 
-bool new_image_create(const NewImage *image, GError **error)
+bool new_image_create(const NewImage *image, char **advice, GError **error)
 {
     g_autoptr(CreateOpts) opts = NULL;
     Makers makers;
 
+    *advice = NULL;
     if (!find_format(image->format, &makers, error) ||
         !find_protocol(image->filename, &makers, error) ||
         !check_format(&makers, error)) {
         return false;
     }
-    opts = take_options(image, &makers, error);
+    opts = take_options(image, &makers, advice, error);
     if (!opts) {
         return false;
     }

@@ -22,8 +22,12 @@ typedef struct NewImage {
     bool quiet;                 /* no line "Formatting ..." */
 } NewImage;
 
-/* Without a size the image gets its backing file's. */
-bool new_image_create(const NewImage *image, GError **error);
+/*
+ * Without a size the image gets its backing file's. *@advice is what to show
+ * behind the error, as it is and without a newline, as qemu-img does; or
+ * NULL. Caller frees.
+ */
+bool new_image_create(const NewImage *image, char **advice, GError **error);
 
 /* Explains the options of @format, and of the file where @filename is not
  * NULL. Returns what to exit with. */

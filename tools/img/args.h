@@ -29,6 +29,7 @@ enum {
 
 /* Elements of a subcommand's table; every table ends with IMG_WORDS_END. */
 #define IMG_WORD_HELP        { "help", no_argument, NULL, 'h' }
+#define IMG_WORD_FORMAT      { "format", required_argument, NULL, 'f' }
 #define IMG_WORD_OBJECT      { "object", required_argument, NULL, \
                                IMG_OPT_OBJECT }
 #define IMG_WORD_IMAGE_OPTS  { "image-opts", no_argument, NULL, \

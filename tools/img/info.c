@@ -6,8 +6,8 @@
 #include "args.h"
 #include "image-info.h"
 #include "img.h"
+#include "output.h"
 #include "block/graph.h"
-#include "block/qjson.h"
 #include "tools/common/message.h"
 
 #include <stdio.h>
@@ -18,7 +18,7 @@ enum { OPT_BACKING_CHAIN = IMG_OPT_OWN };
 static const char letters[] = ":hf:U";
 static const struct option words[] = {
     IMG_WORD_HELP,
-    { "format", required_argument, NULL, 'f' },
+    IMG_WORD_FORMAT,
     IMG_WORD_OUTPUT,
     { "backing-chain", no_argument, NULL, OPT_BACKING_CHAIN },
     IMG_WORD_OBJECT,
@@ -85,13 +85,6 @@ static bool read_chain(ImgArgs *args, const char *filename, GPtrArray *infos)
     return true;
 }
 
-static void print_json(JsonNode *node)
-{
-    g_autofree char *text = qobject_to_json_pretty(node);
-
-    printf("%s\n", text);
-}
-
 static void print_list_json(const GPtrArray *infos)
 {
     g_autoptr(JsonNode) node = json_node_new(JSON_NODE_ARRAY);
@@ -101,7 +94,7 @@ static void print_list_json(const GPtrArray *infos)
         json_array_add_element(array, image_info_to_json(infos->pdata[i]));
     }
     json_node_take_array(node, array);
-    print_json(node);
+    img_print_json(node);
 }
 
 static void print_list(const GPtrArray *infos)
@@ -143,7 +136,7 @@ static int show_one(const ImgArgs *args, const char *filename)
         return EXIT_SUCCESS;
     }
     node = image_info_to_json(info);
-    print_json(node);
+    img_print_json(node);
     return EXIT_SUCCESS;
 }
 

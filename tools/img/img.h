@@ -13,5 +13,6 @@ void img_help(void);
 int img_check(int argc, char **argv);
 int img_create(int argc, char **argv);
 int img_info(int argc, char **argv);
+int img_map(int argc, char **argv);
 
 #endif

@@ -26,6 +26,7 @@ static const struct {
     { "check", img_check },
     { "create", img_create },
     { "info", img_info },
+    { "map", img_map },
 };
 
 static const struct option long_options[] = {

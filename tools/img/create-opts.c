@@ -10,15 +10,26 @@
 #include "tools/common/size.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct CreateOpts {
     GPtrArray *known;   /* of const BlockOptionHelp *, borrowed */
+    const BlockOptionHelp *too_late; /* NULL, or a table of which all that is
+                                        not known can only be created */
     GHashTable *values; /* name, borrowed from known, to string, owned */
 };
+
+static bool in_table(const BlockOptionHelp *table, const char *name)
+{
+    for (; table && table->name; table++) {
+        if (strcmp(table->name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
 
 static const BlockOptionHelp *find(const CreateOpts *opts, const char *name)
 {
@@ -65,6 +76,7 @@ CreateOpts *create_opts_new_amend(const BlockOptionHelp *format)
 {
     CreateOpts *opts = new_empty();
 
+    opts->too_late = format;
     for (; format && format->name; format++) {
         if (format->amendable) {
             g_ptr_array_add(opts->known, (void *)format);
@@ -93,41 +105,40 @@ const char *create_opts_get(const CreateOpts *opts, const char *name)
     return g_hash_table_lookup(opts->values, name);
 }
 
-static bool refuse(GError **error, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
-
-static bool refuse(GError **error, const char *fmt, ...)
+bool create_opts_parse_size(const char *name, const char *text,
+                            uint64_t *value, GError **error)
 {
-    va_list ap;
-    g_autofree char *text = NULL;
+    int ret = size_from_text(text, value);
 
-    va_start(ap, fmt);
-    text = g_strdup_vprintf(fmt, ap);
-    va_end(ap);
-    g_set_error_literal(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
-                        text);
-    return false;
+    if (ret == -ERANGE) {
+        return error_setg(error, "Value '%s' is out of range for parameter "
+                          "'%s'", text, name);
+    }
+    if (ret < 0) {
+        return error_setg(error, "Parameter '%s' expects a non-negative number "
+                          "below 2^64\n"
+                          "Optional suffix k, M, G, T, P or E means kilo-, "
+                          "mega-, giga-, tera-, peta-\n"
+                          "and exabytes, respectively.", name);
+    }
+    if (size_has_hex_suffix(text)) {
+        warn_report("Using a multiplier suffix on hex numbers is deprecated: "
+                    "%s", text);
+    }
+    return true;
 }
 
 /* A size becomes a plain number. */
 static bool normalize_size(const char *name, char **value, GError **error)
 {
     uint64_t number;
-    int ret = size_from_text(*value, &number);
 
-    if (ret == -ERANGE || (ret == 0 && number > INT64_MAX)) {
-        return refuse(error, "Value '%s' is out of range for parameter '%s'",
-                      *value, name);
+    if (!create_opts_parse_size(name, *value, &number, error)) {
+        return false;
     }
-    if (ret < 0) {
-        return refuse(error, "Parameter '%s' expects a non-negative number "
-                      "below 2^64\n"
-                      "Optional suffix k, M, G, T, P or E means kilo-, mega-, "
-                      "giga-, tera-, peta-\n"
-                      "and exabytes, respectively.", name);
-    }
-    if (size_has_hex_suffix(*value)) {
-        warn_report("Using a multiplier suffix on hex numbers is deprecated: "
-                    "%s", *value);
+    if (number > INT64_MAX) {
+        return error_setg(error, "Value '%s' is out of range for parameter "
+                          "'%s'", *value, name);
     }
     g_free(*value);
     *value = g_strdup_printf("%" G_GUINT64_FORMAT, number);
@@ -142,7 +153,7 @@ static bool normalize_number(const char *name, char **value, GError **error)
     errno = 0;
     number = strtoull(*value, &end, 0);
     if (errno || end == *value || *end) {
-        return refuse(error, "Parameter '%s' expects a number", name);
+        return error_setg(error, "Parameter '%s' expects a number", name);
     }
     g_free(*value);
     *value = g_strdup_printf("%" G_GINT64_FORMAT, (int64_t)number);
@@ -156,7 +167,7 @@ static bool check_bool(const char *name, const char *value, GError **error)
     };
 
     if (!g_strv_contains(words, value)) {
-        return refuse(error, "Parameter '%s' expects 'on' or 'off'", name);
+        return error_setg(error, "Parameter '%s' expects 'on' or 'off'", name);
     }
     return true;
 }
@@ -183,7 +194,10 @@ bool create_opts_set(CreateOpts *opts, const char *name, const char *value,
     g_autofree char *copy = g_strdup(value);
 
     if (!help) {
-        return refuse(error, "Invalid parameter '%s'", name);
+        return error_setg(error, "Invalid parameter '%s'%s", name,
+                          in_table(opts->too_late, name)
+                              ? "\nThis option is only supported for image "
+                                "creation" : "");
     }
     if (!normalize(help, &copy, error)) {
         return false;

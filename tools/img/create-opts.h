@@ -14,7 +14,8 @@ typedef struct CreateOpts CreateOpts;
  * first does not have. Either may be NULL. */
 CreateOpts *create_opts_new(const BlockOptionHelp *format,
                             const BlockOptionHelp *protocol);
-/* Knows what can be amended. */
+/* Knows what can be amended; what else there is in the table can only be
+ * given at creation, and an error says so. */
 CreateOpts *create_opts_new_amend(const BlockOptionHelp *format);
 void create_opts_free(CreateOpts *opts);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(CreateOpts, create_opts_free)
@@ -37,6 +38,10 @@ Options *create_opts_to_options(const CreateOpts *opts, const char *what);
 
 /* One line for each option, by name. */
 void create_opts_print_help(const CreateOpts *opts);
+
+/* A size as the value of @name. */
+bool create_opts_parse_size(const char *name, const char *text,
+                            uint64_t *value, GError **error);
 
 /*
  * -o may be given several times: appends @text to *list, which is NULL at

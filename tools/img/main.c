@@ -27,6 +27,7 @@ static const struct {
     { "create", img_create },
     { "info", img_info },
     { "map", img_map },
+    { "resize", img_resize },
 };
 
 static const struct option long_options[] = {

@@ -14,6 +14,7 @@ int img_check(int argc, char **argv);
 int img_create(int argc, char **argv);
 int img_info(int argc, char **argv);
 int img_map(int argc, char **argv);
+int img_measure(int argc, char **argv);
 int img_resize(int argc, char **argv);
 
 #endif

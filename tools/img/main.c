@@ -27,6 +27,7 @@ static const struct {
     { "create", img_create },
     { "info", img_info },
     { "map", img_map },
+    { "measure", img_measure },
     { "resize", img_resize },
 };
 

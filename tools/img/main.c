@@ -28,6 +28,7 @@ static const struct {
     { "info", img_info },
     { "map", img_map },
     { "measure", img_measure },
+    { "snapshot", img_snapshot },
     { "resize", img_resize },
 };
 

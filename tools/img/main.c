@@ -23,6 +23,7 @@ static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
 } commands[] = {
+    { "amend", img_amend },
     { "check", img_check },
     { "create", img_create },
     { "info", img_info },

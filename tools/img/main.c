@@ -24,6 +24,7 @@ static const struct {
     int (*run)(int argc, char **argv);
 } commands[] = {
     { "amend", img_amend },
+    { "bitmap", img_bitmap },
     { "check", img_check },
     { "create", img_create },
     { "info", img_info },

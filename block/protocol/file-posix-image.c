@@ -234,13 +234,13 @@ static bool truncate_error(GError **error, const char *fmt, ...)
 static bool check_prealloc(const BlockTruncate *to, int64_t length,
                            GError **error)
 {
+    if (to->prealloc != PREALLOC_OFF && to->bytes < length) {
+        return truncate_error(error, "Cannot use preallocation for shrinking "
+                              "files");
+    }
     if (to->prealloc == PREALLOC_METADATA) {
         return truncate_error(error, "Unsupported preallocation mode: %s",
                               block_prealloc_names[to->prealloc]);
-    }
-    if (to->prealloc != PREALLOC_OFF && to->bytes < length) {
-        return truncate_error(error, "Preallocation can't be used for "
-                              "shrinking files");
     }
     return true;
 }

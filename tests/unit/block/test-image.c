@@ -132,7 +132,9 @@ static void test_resize_refused(void)
     resize(bs, 128 * K, PREALLOC_METADATA,
            "Unsupported preallocation mode: metadata");
     resize(bs, 32 * K, PREALLOC_FULL,
-           "Preallocation can't be used for shrinking files");
+           "Cannot use preallocation for shrinking files");
+    resize(bs, 32 * K, PREALLOC_METADATA,
+           "Cannot use preallocation for shrinking files");
     resize(ro, 128 * K, PREALLOC_OFF, "Image is read-only");
     resize(null, 128 * K, PREALLOC_OFF, NULL);
     g_assert_cmpint(null->total_bytes, ==, 128 * K);

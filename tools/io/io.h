@@ -47,15 +47,18 @@ extern const IoCommand io_cmd_abort;
 extern const IoCommand io_cmd_aio_flush;
 extern const IoCommand io_cmd_aio_read;
 extern const IoCommand io_cmd_aio_write;
+extern const IoCommand io_cmd_alloc;
 extern const IoCommand io_cmd_close;
 extern const IoCommand io_cmd_discard;
 extern const IoCommand io_cmd_flush;
 extern const IoCommand io_cmd_length;
+extern const IoCommand io_cmd_map;
 extern const IoCommand io_cmd_open;
 extern const IoCommand io_cmd_read;
 extern const IoCommand io_cmd_readv;
 extern const IoCommand io_cmd_sigraise;
 extern const IoCommand io_cmd_sleep;
+extern const IoCommand io_cmd_truncate;
 extern const IoCommand io_cmd_write;
 extern const IoCommand io_cmd_writev;
 

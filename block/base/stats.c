@@ -51,6 +51,8 @@ void block_stats_accumulate(BlockStats *sum, const BlockStats *stats)
               stats_read(&stats->engine.host_requests));
     stats_add(&engine->submit_calls, stats_read(&stats->engine.submit_calls));
     stats_add(&engine->bursts, stats_read(&stats->engine.bursts));
+    stats_add(&engine->would_block, stats_read(&stats->engine.would_block));
+    stats_add(&engine->detours, stats_read(&stats->engine.detours));
 }
 
 static uint64_t sum_of(const uint64_t *counters, unsigned n)
@@ -85,10 +87,12 @@ char *block_stats_line(const BlockStats *stats)
         line,
         " merged=%" G_GUINT64_FORMAT " host_requests=%" G_GUINT64_FORMAT
         " submit_calls=%" G_GUINT64_FORMAT " bursts=%" G_GUINT64_FORMAT
+        " would_block=%" G_GUINT64_FORMAT " detours=%" G_GUINT64_FORMAT
         " kicks=%" G_GUINT64_FORMAT " notifications=%" G_GUINT64_FORMAT
         " errors=%" G_GUINT64_FORMAT " invalid=%" G_GUINT64_FORMAT,
         stats->merged, stats->engine.host_requests,
-        stats->engine.submit_calls, stats->engine.bursts, stats->kicks,
+        stats->engine.submit_calls, stats->engine.bursts,
+        stats->engine.would_block, stats->engine.detours, stats->kicks,
         stats->notifications, stats->errors, stats->invalid);
     return g_string_free(line, FALSE);
 }

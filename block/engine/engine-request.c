@@ -28,6 +28,7 @@ void engine_request_start(EngineRequest *req)
     req->calls = 0;
     req->ret = 0;
     req->sync_after = false;
+    req->retried = false;
 }
 
 static EngineProgress request_over(EngineRequest *req, int ret)

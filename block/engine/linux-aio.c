@@ -10,6 +10,9 @@
  * that comes after the ring was looked at writes again. What poll() reaped
  * leaves one wake-up behind that finds nothing.
  *
+ * io_submit() itself never waits: requests carry RWF_NOWAIT where the file
+ * knows it, and what the kernel hands back goes to threads.c.
+ *
  * The ring's layout is the kernel's, and not in a header: fs/aio.c promises it
  * by magic and incompat_features. Where they differ, as under emulated
  * kernels, io_getevents() is used.
@@ -18,12 +21,16 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "block/stats.h"
 #include "engine-internal.h"
 #include "syscalls.h"
 
 #define MAX_EVENTS 1024
 #define MIN_EVENTS 128
 #define REAP_CHUNK 64
+
+/* Fewer do not use up the tags of a disk that anybody would wait for. */
+#define MANY_IN_FLIGHT 64
 
 #define AIO_RING_MAGIC 0xa10a10a1
 
@@ -69,7 +76,8 @@ static void laio_prepare_rw(EngineRequest *req, EngineStep step)
     } else {
         io_prep_preadv(iocb, req->fd, iov, niov, offset);
     }
-    iocb->aio_rw_flags = engine_request_dsync(req) ? RWF_DSYNC : 0;
+    iocb->aio_rw_flags = (engine_request_dsync(req) ? RWF_DSYNC : 0) |
+                         (req->nowait ? RWF_NOWAIT : 0);
 }
 
 /* Whether the kernel can do the next step of @req asynchronously. */
@@ -116,6 +124,12 @@ static bool laio_refused(SubmitQueue *queue, EngineRequest *req, int err)
         engine_request_forward(engine_get(queue->ctx, ENGINE_THREADS), req);
         return true;
     }
+    if (req->nowait && (err == -EINVAL || err == -EOPNOTSUPP)) {
+        /* not this file after all, or one of the flags: one at a time */
+        req->nowait = NULL;
+        submit_queue_add(queue, req);
+        return true;
+    }
     if (engine_request_dsync(req) && (err == -EINVAL || err == -EOPNOTSUPP)) {
         /* io_submit() itself looks at nothing but the request's form. */
         req->sync_after = true;
@@ -130,6 +144,13 @@ static const SubmitQueueOps laio_queue_ops = {
     .refused = laio_refused,
     .one_call = true,
 };
+
+/* To a worker, who may wait. */
+static void laio_detour(SubmitQueue *queue, EngineRequest *req)
+{
+    stats_add(&req->stats->detours, 1);
+    engine_request_forward(engine_get(queue->ctx, ENGINE_THREADS), req);
+}
 
 /*
  * Where requests come one by one, io_submit() and its event cost more than a
@@ -146,17 +167,56 @@ static void laio_submit(Engine *engine, EngineRequest *req)
         threads_try_in_memory(queue->ctx, req)) {
         return;
     }
+    if (req->nowait && req->op == ENGINE_WRITE &&
+        nowait_map_expects_wait(req->nowait, req->offset)) {
+        laio_detour(queue, req);
+        return;
+    }
     submit_queue_add(queue, req);
 }
 
 /* --- Completion --- */
 
+/*
+ * The kernel would have had to wait. For what, it does not say: with many
+ * requests on their way it may be a free tag of the device, which the next
+ * completion brings; a worker would wait for the same, and block one thread
+ * more. Otherwise, and the second time, it is the file: a hole, an extent that
+ * was never written, its end.
+ */
+static void laio_would_block(LinuxAio *laio, EngineRequest *req)
+{
+    SubmitQueue *queue = &laio->engine.queue;
+
+    stats_add(&req->stats->would_block, 1);
+    submit_queue_completed(queue);
+    if (queue->in_flight >= MANY_IN_FLIGHT && !req->retried) {
+        req->retried = true;
+        submit_queue_add_later(queue, req);
+        return;
+    }
+    if (req->op == ENGINE_WRITE) {
+        nowait_map_learn(req->nowait, req->offset);
+    }
+    laio_detour(queue, req);
+}
+
 /* res is a signed number in an unsigned field; res2 says nothing for files. */
 static void laio_complete(LinuxAio *laio, const struct io_event *event)
 {
     EngineRequest *req = container_of(event->obj, EngineRequest, iocb);
+    ssize_t res = (long)event->res;
 
-    engine_request_came_back(&laio->engine.queue, req, (long)event->res);
+    if (req->nowait && event->obj->aio_rw_flags & RWF_NOWAIT) {
+        if (G_UNLIKELY(res == -EAGAIN)) {
+            laio_would_block(laio, req);
+            return;
+        }
+        if (req->op == ENGINE_WRITE) {
+            nowait_map_forget(req->nowait, req->offset);
+        }
+    }
+    engine_request_came_back(&laio->engine.queue, req, res);
 }
 
 static void laio_complete_all(LinuxAio *laio, const struct io_event *events,

@@ -109,6 +109,25 @@ static bool probe_alignment(BlockDriverState *bs, GError **error)
     return false;
 }
 
+/* Whether a read may say that it will not wait. Finding nothing at hand is as
+ * good an answer as data. */
+static bool probe_nowait(BlockDriverState *bs)
+{
+    FileState *s = bs->opaque;
+    uint32_t bytes = MAX(bs->limits.request_alignment, PROBE_MIN);
+    struct iovec iov = { .iov_len = bytes };
+    ssize_t ret;
+    int err;
+
+    if (posix_memalign(&iov.iov_base, MAX(bytes, PROBE_MAX), bytes)) {
+        return false;
+    }
+    ret = preadv2(s->fd, &iov, 1, 0, RWF_NOWAIT);
+    err = errno;
+    free(iov.iov_base);
+    return ret >= 0 || err == EAGAIN;
+}
+
 /* A number from the device's queue directory; 0 where there is none. A
  * partition has its disk's. */
 static uint64_t queue_limit(dev_t dev, const char *name)
@@ -246,6 +265,8 @@ bool file_probe(BlockDriverState *bs, GError **error)
         return false;
     }
     s->in_memory = is_in_memory(bs, &st);
+    s->nowait = s->aio == ENGINE_NATIVE && bs->cache_direct &&
+                probe_nowait(bs);
     if (S_ISBLK(st.st_mode)) {
         probe_device_limits(bs, st.st_rdev);
     } else if (S_ISREG(st.st_mode)) {

@@ -13,6 +13,7 @@
 typedef struct FileHome {
     HomeEntry entry;
     Engine *engine;
+    NowaitMap *nowait; /* or NULL */
 } FileHome;
 
 static void file_attach_context(BlockDriverState *bs, AioContext *ctx)
@@ -23,14 +24,18 @@ static void file_attach_context(BlockDriverState *bs, AioContext *ctx)
 
     if (first) {
         home->engine = engine_get(ctx, s->aio);
+        home->nowait = s->nowait ? nowait_map_new() : NULL;
     }
 }
 
 static void file_detach_context(BlockDriverState *bs, AioContext *ctx)
 {
     FileState *s = bs->opaque;
+    FileHome *home = home_list_detach(&s->homes, ctx);
 
-    home_list_detach(&s->homes, ctx);
+    if (home) {
+        g_clear_pointer(&home->nowait, nowait_map_free);
+    }
 }
 
 static void file_read_cb(EngineRequest *engine_req, int ret)
@@ -71,6 +76,7 @@ void file_engine_submit(BlockDriverState *bs, BlockRequest *req)
     engine_req->flags |= s->in_memory ? ENGINE_IN_MEMORY : 0;
     engine_req->fd = s->fd;
     engine_req->max_batch = s->max_batch;
+    engine_req->nowait = home->nowait;
     engine_req->offset = req->offset;
     engine_req->bytes = req->bytes;
     engine_req->iov = req->iov;

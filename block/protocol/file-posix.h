@@ -46,6 +46,7 @@ typedef struct FileState {
     unsigned device_block_size; /* logical; of a device only */
     EngineType aio;
     unsigned max_batch;
+    bool nowait;         /* aio=native: the file knows RWF_NOWAIT */
     FileLockParams locks; /* main thread */
 
     /*

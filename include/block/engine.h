@@ -13,6 +13,7 @@
 #include <sys/uio.h>
 
 #include "block/aio.h"
+#include "block/nowait.h"
 #include "block/thread-pool.h"
 
 typedef struct Engine Engine;
@@ -49,6 +50,8 @@ typedef struct EngineStats {
     uint64_t host_requests; /* I/O requests handed to the kernel */
     uint64_t submit_calls;  /* system calls that handed them over */
     uint64_t bursts;        /* flushes of a queue that had our requests */
+    uint64_t would_block;   /* native: came back, as they would have waited */
+    uint64_t detours;       /* native: to a worker, tried or not */
     uint64_t batch[ENGINE_BATCH_BUCKETS]; /* of bursts, by requests of ours */
     /* private to block/engine: the burst and the call being counted */
     uint64_t burst_id;
@@ -77,6 +80,8 @@ struct EngineRequest {
     int64_t offset;          /* in the file */
     size_t bytes;            /* at most ENGINE_MAX_BYTES */
     unsigned max_batch;      /* submit early at this many; 0: the context's */
+    NowaitMap *nowait;       /* the file knows RWF_NOWAIT: native never waits
+                                in io_submit(). NULL: it may */
     void (*cb)(EngineRequest *req, int ret); /* Context: home, from the loop */
     EngineStats *stats;      /* never NULL */
     /* private to block/engine */
@@ -87,6 +92,7 @@ struct EngineRequest {
     unsigned calls;          /* system calls that workers made for it */
     int ret;                 /* its result, while cb is still to be called */
     bool sync_after;         /* FUA without RWF_DSYNC: fdatasync at the end */
+    bool retried;            /* native: was told once to come again */
     union {
         struct iocb iocb;    /* linux-aio */
         struct {             /* threads */

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "block/engine/engine-internal.h"
 #include "block/plug.h"
@@ -245,6 +246,97 @@ static void test_unknown_ring(void)
     eng_free(rig);
 }
 
+/* --- io_submit() does not wait --- */
+
+static void burst_nowait(EngineRig *rig, NowaitMap *map, unsigned n)
+{
+    blk_io_plug(rig->ctx);
+    for (unsigned i = 0; i < n; i++) {
+        RigRequest *r = eng_prepare(rig, i, ENGINE_WRITE, i * 4096, 4096);
+
+        r->req.nowait = map;
+        eng_submit(r);
+    }
+    blk_io_unplug(rig->ctx);
+    eng_wait(rig);
+    eng_expect(rig, 0, n, 0);
+}
+
+/* Says -EAGAIN for each write that io_submit() has. */
+static void test_holes(void)
+{
+    NowaitMap *map = nowait_map_new();
+    uint64_t refused, detours;
+    EngineRig *rig;
+
+    faults_reset();
+    rig = eng_new(ENGINE_NATIVE, FILE_BYTES, O_DIRECT);
+    if (!rig) {
+        nowait_map_free(map);
+        return;
+    }
+    burst_nowait(rig, map, 32);
+    refused = rig->stats.would_block;
+    if (refused == 0) {
+        g_test_skip("this file system does not mind writes to holes");
+    } else {
+        g_assert_cmpuint(rig->stats.detours, ==, 32);
+        g_assert_cmpuint(faults_read(&faults.pwrites), ==, 32);
+        /* and from then on hardly anyone tries in vain */
+        eng_fill_file(rig, FILE_BYTES);
+        g_assert_cmpint(fsync(rig->fd), ==, 0);
+        for (unsigned i = 0; i < 8; i++) {
+            burst_nowait(rig, map, 32);
+        }
+        detours = rig->stats.detours;
+        burst_nowait(rig, map, 32);
+        g_assert_cmpuint(rig->stats.detours, ==, detours);
+        g_assert_cmpuint(rig->stats.would_block, <, 2 * refused);
+    }
+    nowait_map_free(map);
+    eng_free(rig);
+}
+
+/* What is on its way already is waited for once, before a worker is. */
+static void test_many_in_flight(void)
+{
+    NowaitMap *map = nowait_map_new();
+    EngineRig *rig;
+
+    faults_reset();
+    rig = eng_new(ENGINE_NATIVE, FILE_BYTES, O_DIRECT);
+    if (!rig) {
+        nowait_map_free(map);
+        return;
+    }
+    burst_nowait(rig, map, 128);
+    if (rig->stats.would_block == 0) {
+        g_test_skip("this file system does not mind writes to holes");
+    } else {
+        g_assert_cmpuint(rig->stats.would_block, >, rig->stats.detours);
+        g_assert_cmpuint(rig->stats.detours, ==, 128);
+    }
+    nowait_map_free(map);
+    eng_free(rig);
+}
+
+static void test_nowait_unknown(void)
+{
+    NowaitMap *map = nowait_map_new();
+    EngineRig *rig;
+
+    faults_reset();
+    faults.refuse_aio_flags = true;
+    rig = eng_new(ENGINE_NATIVE, FILE_BYTES, O_DIRECT);
+    if (rig) {
+        burst_nowait(rig, map, 8);
+        g_assert_cmpuint(rig->stats.would_block, ==, 0);
+        g_assert_cmpuint(rig->stats.detours, ==, 0);
+        eng_free(rig);
+    }
+    nowait_map_free(map);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -257,6 +349,9 @@ int main(int argc, char **argv)
     g_test_add_func("/linux-aio/no-rw-flags", test_no_rw_flags);
     g_test_add_func("/linux-aio/no-rw-flags-no-fdsync",
                     test_no_rw_flags_no_fdsync);
+    g_test_add_func("/linux-aio/holes", test_holes);
+    g_test_add_func("/linux-aio/many-in-flight", test_many_in_flight);
+    g_test_add_func("/linux-aio/nowait-unknown", test_nowait_unknown);
     g_test_add_func("/linux-aio/ring-wraps", test_ring_wraps);
     g_test_add_func("/linux-aio/unknown-ring", test_unknown_ring);
     return g_test_run();

@@ -37,9 +37,8 @@ static bool take_node_name(Options *opts, char **node_name, GError **error)
         g_autofree char *shown = g_strescape(*node_name, NULL);
 
         g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
-                    "%s: option 'node-name' needs a letter, then letters, "
-                    "digits, '-', '.' or '_', at most %d in all, not '%.64s'",
-                    options_what(opts), NODE_NAME_MAX, shown);
+                    "%s: Invalid node-name: '%.64s'", options_what(opts),
+                    shown);
         return false;
     }
     if (*options_what(opts)) { /* else it is named by its file */

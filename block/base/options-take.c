@@ -43,6 +43,22 @@ static bool refuse(const Options *opts, const char *key, JsonNode *node,
     return false;
 }
 
+/* In QEMU's words, which scripts know; those of its tools, whose options have
+ * no other name in front, also explain. */
+static bool expects(const Options *opts, const char *key, const char *what,
+                    const char *hint, GError **error)
+{
+    if (*opts->what) {
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                    "%s: Parameter '%s%s' expects %s", opts->what,
+                    opts->prefix, key, what);
+    } else {
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                    ": Parameter '%s' expects %s%s", key, what, hint);
+    }
+    return false;
+}
+
 static const char *node_string(JsonNode *node)
 {
     return JSON_NODE_HOLDS_VALUE(node) &&
@@ -111,7 +127,7 @@ bool options_take_bool(Options *opts, const char *key, bool *value,
     if (node_string(node) && parse_bool(node_string(node), value)) {
         return true;
     }
-    return refuse(opts, key, node, "'on' or 'off'", error);
+    return expects(opts, key, "'on' or 'off'", "", error);
 }
 
 bool options_number(const char *text, uint64_t *value)
@@ -235,9 +251,9 @@ bool options_take_size(Options *opts, const char *key, int64_t *value,
         }
         return true;
     }
-    return refuse(opts, key, node,
-                  "a size (a number, and b, k, M, G, T, P or E for its unit)",
-                  error);
+    return expects(opts, key, "a non-negative number below 2^64",
+                   "\nOptional suffix k, M, G, T, P or E means kilo-, mega-, "
+                   "giga-, tera-, peta-\nand exabytes, respectively.", error);
 }
 
 /* "'a', 'b' or 'c'" */

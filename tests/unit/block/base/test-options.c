@@ -169,13 +169,9 @@ static void test_bool(void)
         { "{\"x\":true}", true }, { "{\"x\":false}", false },
         { "{\"x\":\"on\"}", true },
     };
-    static const struct {
-        const char *text, *shown;
-    } bad[] = {
-        { "x=maybe", "'maybe'" }, { "x=", "''" },        { "x=ON", "'ON'" },
-        { "x.y=on", "an object" }, { "x.0=on", "a list" },
-        { "{\"x\":1}", "'1'" },   { "{\"x\":null}", "null" },
-        { "x=a\nb", "'a?b'" },
+    static const char *const bad[] = {
+        "x=maybe", "x=", "x=ON", "x.y=on", "x.0=on", "{\"x\":1}",
+        "{\"x\":null}",
     };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(good); i++) {
@@ -187,16 +183,14 @@ static void test_bool(void)
         expect_end(opts);
     }
     for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
-        g_autoptr(Options) opts = parse(bad[i].text);
+        g_autoptr(Options) opts = parse(bad[i]);
         g_autoptr(GError) error = NULL;
-        g_autofree char *text = g_strdup_printf(
-            "blockdev 'f0': option 'x' needs 'on' or 'off', not %s",
-            bad[i].shown);
         bool value = true;
 
         options_set_what(opts, "blockdev 'f0'");
         g_assert_false(options_take_bool(opts, "x", &value, &error));
-        g_assert_cmpstr(error->message, ==, text);
+        g_assert_cmpstr(error->message, ==, "blockdev 'f0': Parameter 'x' "
+                        "expects 'on' or 'off'");
         g_assert_true(value);
     }
 }
@@ -251,8 +245,14 @@ static void test_size(void)
         g_autoptr(GError) error = NULL;
         int64_t value = 77;
 
+        options_set_what(opts, i & 1 ? "blockdev 'f0'" : "");
         g_assert_false(options_take_size(opts, "x", &value, &error));
-        g_assert_nonnull(error);
+        g_assert_cmpstr(error->message, ==, i & 1
+            ? "blockdev 'f0': Parameter 'x' expects a non-negative number "
+              "below 2^64"
+            : ": Parameter 'x' expects a non-negative number below 2^64\n"
+              "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, "
+              "tera-, peta-\nand exabytes, respectively.");
         g_assert_cmpint(value, ==, 77);
     }
 }
@@ -347,8 +347,8 @@ static void test_child(void)
     expect_str(child, "driver", "file");
     g_assert_false(options_take_bool(child, "cache.direct", &direct, &error));
     g_assert_cmpstr(error->message, ==,
-                    "blockdev 'r0': option 'file.cache.direct' needs 'on' or "
-                    "'off', not 'huh'");
+                    "blockdev 'r0': Parameter 'file.cache.direct' expects "
+                    "'on' or 'off'");
     expect_end(child);
     g_assert_true(options_take_child(opts, "f", &child, NULL));
     g_assert_null(child);

@@ -162,7 +162,7 @@ static void test_bad_options(void)
           "option 'inject-error.0.sector' needs a number from 0 to "
           "18014398509481983, not 'x'" },
         { "inject-error.0.event=none,inject-error.0.once=maybe",
-          "option 'inject-error.0.once' needs 'on' or 'off', not 'maybe'" },
+          "Parameter 'inject-error.0.once' expects 'on' or 'off'" },
         { "inject-error.0.event=none,inject-error.0.bar=1",
           "unknown option 'inject-error.0.bar'" },
         { "inject-error=1", "option 'inject-error' needs an object" },

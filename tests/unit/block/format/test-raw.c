@@ -100,8 +100,7 @@ static void test_bad(void)
         { "offset=100", "Specified offset is not multiple of 512" },
         { "size=1000", "Specified size is not multiple of 512" },
         { "size=-1",
-          "option 'size' needs a size (a number, and b, k, M, G, T, P or E "
-          "for its unit), not '-1'" },
+          "Parameter 'size' expects a non-negative number below 2^64" },
     };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {

@@ -27,7 +27,7 @@ static void test_bad_options(void)
         { "filename=x,locking=maybe",
           "option 'locking' needs 'off', 'on' or 'auto', not 'maybe'" },
         { "filename=x,drop-cache=2",
-          "option 'drop-cache' needs 'on' or 'off', not '2'" },
+          "Parameter 'drop-cache' expects 'on' or 'off'" },
         { "filename=x,pr-manager=pr0",
           "option 'pr-manager': persistent reservations are not supported" },
         { "filename=/nowhere/x",

@@ -103,15 +103,6 @@ static bool check_unique(Options *opts, const char *node_name, GError **error)
     return false;
 }
 
-/* What has a format is an image, and so is what a filter shows of one. */
-static bool child_is_file(const BlockDriverState *bs, unsigned flags)
-{
-    if (flags & (BDRV_CHILD_IMAGE | BDRV_CHILD_BACKING)) {
-        return false;
-    }
-    return bs->is_file || !bs->drv->is_filter || bs->drv->is_protocol;
-}
-
 typedef struct ChildRole {
     const char *key; /* the option that names it */
     unsigned flags;  /* BDRV_CHILD_ */
@@ -143,7 +134,7 @@ static bool open_inline(BlockDriverState *bs, Options *child_opts,
     NodeSpec spec = {
         .parent = bs,
         .backing = role.flags & BDRV_CHILD_BACKING,
-        .is_file = child_is_file(bs, role.flags),
+        .is_file = !(role.flags & (BDRV_CHILD_IMAGE | BDRV_CHILD_BACKING)),
     };
 
     *child = image_open_node(child_opts, &spec, error);

@@ -173,10 +173,20 @@ static bool parse_nbd(const char *filename, unsigned depth, Options *opts,
 
 /* --- the others --- */
 
+/* What is behind the protocol is a path, and stays one when it is shown. */
+static void set_path(Options *opts, const char *filename)
+{
+    const char *path = strchr(filename, ':') + 1;
+    bool mistakable = image_filename_has_protocol(path);
+    g_autofree char *shown = g_strconcat(mistakable ? "./" : "", path, NULL);
+
+    options_set_str(opts, "filename", shown);
+}
+
 static bool parse_path(const char *filename, unsigned depth, Options *opts,
                        GError **error)
 {
-    options_set_str(opts, "filename", strchr(filename, ':') + 1);
+    set_path(opts, filename);
     image_default_protocol(opts);
     return true;
 }
@@ -185,7 +195,7 @@ static bool parse_host_device(const char *filename, unsigned depth,
                               Options *opts, GError **error)
 {
     options_set_str(opts, "driver", "host_device");
-    options_set_str(opts, "filename", strchr(filename, ':') + 1);
+    set_path(opts, filename);
     return true;
 }
 

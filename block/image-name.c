@@ -72,7 +72,7 @@ static bool backing_overridden(const BlockDriverState *bs, JsonObject *given)
     if (!bs->backing || !bs->backing_file || !bs->file) {
         return bs->backing || bs->backing_file;
     }
-    named = bdrv_backing_path(bs->file->filename, bs->backing_file, NULL);
+    named = bdrv_full_backing_path(bs, NULL);
     return !named || !g_str_equal(named, bs->backing->filename);
 }
 

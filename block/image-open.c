@@ -268,16 +268,13 @@ BlockDriverState *bdrv_open_image(const char *filename, const char *format,
 
 /* --- backing files --- */
 
-/* The name that relative ones are relative to: of the node itself or, where
- * that has none but options, of the file it is made of. */
-static const char *base_name(const BlockDriverState *bs)
+/* What it is made of in the end: filters have names of their own. */
+static const BlockDriverState *file_of(const BlockDriverState *bs)
 {
-    const BlockDriverState *node = bs->file;
-
-    while (node && node->file && g_str_has_prefix(node->filename, "json:")) {
-        node = node->file;
+    while (bs && bs->file) {
+        bs = bs->file;
     }
-    return node ? node->filename : "";
+    return bs;
 }
 
 char *bdrv_backing_path(const char *image, const char *backing,
@@ -302,14 +299,6 @@ char *bdrv_backing_path(const char *image, const char *backing,
     return g_strdup_printf("%.*s%s",
                            (int)((slash ? slash + 1 : start) - image), image,
                            backing);
-}
-
-static const BlockDriverState *file_of(const BlockDriverState *bs)
-{
-    while (bs && bs->file) {
-        bs = bs->file;
-    }
-    return bs;
 }
 
 static bool same_file(const BlockDriverState *a, const BlockDriverState *b)
@@ -344,6 +333,11 @@ bool image_check_loop(const BlockDriverState *bs, const Options *opts,
     return true;
 }
 
+char *bdrv_full_backing_path(const BlockDriverState *bs, GError **error)
+{
+    return bdrv_backing_path(file_of(bs)->filename, bs->backing_file, error);
+}
+
 /* What the image names, as options. False: an error. */
 static bool backing_from_header(BlockDriverState *bs, Options *opts,
                                 GError **error)
@@ -359,7 +353,7 @@ static bool backing_from_header(BlockDriverState *bs, Options *opts,
         is_protocol_driver(options_peek_str(opts, "driver"))) {
         return true;
     }
-    path = bdrv_backing_path(base_name(bs), bs->backing_file, error);
+    path = bdrv_full_backing_path(bs, error);
     return path && take_filename(opts, path, error);
 }
 

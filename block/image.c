@@ -199,14 +199,15 @@ static bool create_over(const BlockDriver *drv, const char *filename,
                         Options *opts, GError **error)
 {
     NodeSpec spec = { .is_file = true, .flags = BDRV_OPEN_SECTORS };
+    g_autoptr(Options) named = image_filename_options(filename, error);
     g_autoptr(BlockDriverState) bs = NULL;
     CreateOver over = { 0 };
 
-    if (!take_over_options(opts, &over.bytes, error)) {
+    if (!named || !take_over_options(opts, &over.bytes, error)) {
         return false;
     }
-    bs = image_open_node(image_filename_options(filename, NULL), &spec,
-                         error);
+    options_set_str(named, "driver", drv->name);
+    bs = image_open_node(g_steal_pointer(&named), &spec, error);
     if (!bs) {
         image_strip_what(error);
         g_prefix_error(error, "Protocol driver '%s' does not support image "
@@ -225,35 +226,36 @@ static bool create_over(const BlockDriver *drv, const char *filename,
     return true;
 }
 
-static bool create_file(const BlockDriver *drv, const char *filename,
-                        Options *opts, GError **error)
+bool bdrv_create(const BlockDriver *drv, const char *filename, Options *opts,
+                 GError **error)
 {
-    g_autoptr(Options) named = image_filename_options(filename, error);
-    const char *path = named ? options_peek_str(named, "filename") : NULL;
-
-    return named &&
-           drv->image->create(path ? path : filename, opts, error);
-}
-
-bool bdrv_create_file(const char *filename, Options *opts, GError **error)
-{
-    const BlockDriver *drv = bdrv_find_protocol(filename, error);
     bool ok;
 
-    if (!drv) {
-        return false;
-    }
     options_set_what(opts, "");
     if (drv->image && drv->image->create) {
-        ok = create_file(drv, filename, opts, error);
+        ok = drv->image->create(filename, opts, error);
     } else if (drv->image && drv->image->create_options) {
         ok = create_over(drv, filename, opts, error);
     } else {
-        return image_error(error, "Protocol driver '%s' does not support "
-                           "image creation", drv->name);
+        return image_error(error, "%s driver '%s' does not support image "
+                           "creation", drv->is_protocol ? "Protocol"
+                                                        : "Format",
+                           drv->name);
     }
     if (!ok) {
         image_strip_what(error);
     }
     return ok;
+}
+
+bool bdrv_create_file(const char *filename, Options *opts, GError **error)
+{
+    g_autoptr(Options) named = image_filename_options(filename, error);
+    const BlockDriver *drv = named ? bdrv_find_protocol(filename, error)
+                                   : NULL;
+    const char *path = named ? options_peek_str(named, "filename") : NULL;
+    bool has_create = drv && drv->image && drv->image->create;
+
+    return drv && bdrv_create(drv, has_create && path ? path : filename, opts,
+                              error);
 }

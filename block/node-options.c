@@ -121,7 +121,6 @@ bool node_options_take(Options *opts, const NodeSpec *spec,
                        BlockDriverState *bs, GError **error)
 {
     bs->open_flags = spec->flags;
-    bs->is_file = spec->is_file;
     bs->probed = spec->probed;
     if (spec->parent) {
         inherit(bs, spec);

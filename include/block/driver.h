@@ -68,7 +68,6 @@ struct BlockDriverState {
     char *backing_format;      /* driver of it, or NULL */
     bool grows;                /* writes past the end make it longer */
     bool probed;               /* the driver was guessed from the contents */
-    bool is_file;              /* holds its parent's bytes: never probed */
     unsigned open_flags;       /* BDRV_OPEN_ of block/image.h */
     const BlockDriverState *overlay; /* whose backing file it is going to be;
                                   while it is opened */

@@ -281,6 +281,11 @@ BlockDriverState *bdrv_open_image(const char *filename, const char *format,
  * Context: any */
 const BlockDriver *bdrv_find_protocol(const char *filename, GError **error);
 
+/* Makes an image with @drv's create() or, for what can only be used again,
+ * clears its first sector. @opts stay the caller's. Context: main */
+bool bdrv_create(const BlockDriver *drv, const char *filename, Options *opts,
+                 GError **error);
+
 /*
  * The file of a new image, without format: made by @filename's protocol. What
  * is left over of @opts, which stay the caller's, is an error. Context: main
@@ -295,6 +300,10 @@ bool bdrv_open_backing(BlockDriverState *bs, Options *opts, GError **error);
  * folder. Caller frees; NULL with @error where that has no answer. */
 char *bdrv_backing_path(const char *image, const char *backing,
                         GError **error);
+
+/* The same for an open image that has a backing_file: what it is called by
+ * does not matter, but where its file lies. */
+char *bdrv_full_backing_path(const BlockDriverState *bs, GError **error);
 
 /* Best driver for these first bytes, never NULL: raw when nobody is sure. */
 const BlockDriver *bdrv_probe(const uint8_t *buf, size_t bytes,

@@ -123,6 +123,8 @@ static void test_errors(void)
           "directory" },
         { "file:nope", NULL, NULL, "Could not open 'nope': No such file or "
           "directory" },
+        { "file:foo:bar", NULL, NULL, "Could not open './foo:bar': No such "
+          "file or directory" },
         { "a/foo:bar", NULL, NULL, "Could not open 'a/foo:bar': No such file "
           "or directory" },
         { "", NULL, NULL, "The 'file' block driver requires a file name" },

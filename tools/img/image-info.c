@@ -46,8 +46,7 @@ ImageInfo *image_info_new(BlockDriverState *bs, GError **error)
     if (bs->backing_file && *bs->backing_file) {
         info->backing_file = g_strdup(bs->backing_file);
         info->backing_format = g_strdup(bs->backing_format);
-        info->backing_path = bdrv_backing_path(bs->filename,
-                                               bs->backing_file, NULL);
+        info->backing_path = bdrv_full_backing_path(bs, NULL);
     }
     return g_steal_pointer(&info);
 }

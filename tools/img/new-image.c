@@ -205,11 +205,9 @@ static bool create(const NewImage *image, const Makers *makers,
                    const CreateOpts *opts, GError **error)
 {
     g_autoptr(Options) options = create_opts_to_options(opts, "");
-    const BlockImageOps *ops = makers->format->image;
     GError *reason = NULL;
 
-    if (ops->create ? ops->create(image->filename, options, &reason)
-                    : bdrv_create_file(image->filename, options, &reason)) {
+    if (bdrv_create(makers->format, image->filename, options, &reason)) {
         return true;
     }
     word_too_large(image, opts, &reason);

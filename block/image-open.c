@@ -193,15 +193,22 @@ static void take_flags(Options *opts, unsigned flags)
     }
 }
 
-void image_strip_what(GError **error)
+static void strip_prefix(GError **error, const char *what)
 {
+    size_t len = strlen(what);
     char *rest;
 
-    if (error && *error && g_str_has_prefix((*error)->message, ": ")) {
-        rest = g_strdup((*error)->message + strlen(": "));
+    if (error && *error && g_str_has_prefix((*error)->message, what) &&
+        g_str_has_prefix((*error)->message + len, ": ")) {
+        rest = g_strdup((*error)->message + len + strlen(": "));
         g_free((*error)->message);
         (*error)->message = rest;
     }
+}
+
+void image_strip_what(GError **error)
+{
+    strip_prefix(error, "");
 }
 
 static void warn_probed(const BlockDriverState *bs)
@@ -403,6 +410,7 @@ bool bdrv_open_backing(BlockDriverState *bs, Options *opts, GError **error)
     }
     if (!ok) {
         image_strip_what(error);
+        strip_prefix(error, options_what(opts));
         g_prefix_error(error, "%s: Could not open backing file: ",
                        options_what(opts));
     }

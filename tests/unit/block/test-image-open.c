@@ -394,6 +394,29 @@ static void test_backing_errors(void)
     }
 }
 
+/* Who is told by a name hears it once. */
+static void test_backing_of_blockdev(void)
+{
+    g_autoptr(TestImage) image = image_here(8192);
+    BlockDriverState *bs;
+
+    write_overlay("top", "image raw");
+    bs = test_open("overlay,node-name=n,file.driver=file,file.filename=top");
+    g_assert_true(bs->backing->drv == &bdrv_raw && bs->backing->read_only);
+    bdrv_unref(bs);
+    write_overlay("top", "nope raw");
+    test_open_fails("overlay,node-name=n,file.driver=file,file.filename=top",
+                    "blockdev 'n': Could not open backing file: Could not "
+                    "open 'nope': No such file or directory");
+    test_open_fails("overlay,node-name=n,file.driver=file,file.filename=top,"
+                    "backing=none", "blockdev 'n': Could not open backing "
+                    "file: Cannot find device='none' nor node-name='none'");
+    test_open_fails("overlay,node-name=n,file.driver=file,file.filename=top,"
+                    "backing.driver=raw,backing.file.filename=x",
+                    "blockdev 'n': Could not open backing file: Could not "
+                    "open 'x': No such file or directory");
+}
+
 /* An image of which each opens the next does not exhaust anything. */
 static void test_backing_depth(void)
 {
@@ -578,6 +601,8 @@ int main(int argc, char **argv)
     g_test_add_func("/image-open/backing", test_backing);
     g_test_add_func("/image-open/backing-options", test_backing_options);
     g_test_add_func("/image-open/backing-errors", test_backing_errors);
+    g_test_add_func("/image-open/backing-of-blockdev",
+                    test_backing_of_blockdev);
     g_test_add_func("/image-open/backing-depth", test_backing_depth);
     g_test_add_func("/image-open/served", test_served);
     g_test_add_func("/image-open/share", test_share);

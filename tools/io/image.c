@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "block/control.h"
+#include "block/debug.h"
 #include "block/graph.h"
 #include "request.h"
 #include "snapshot.h"
@@ -114,6 +115,7 @@ IoImage *io_image_open(IoImageSpec *spec, GError **error)
     image->bs = g_steal_pointer(&bs);
     image->blk = blk;
     image->channel = blk_channel_new(blk, control_context());
+    image->tags = g_ptr_array_new_with_free_func(g_free);
     image->spec = *spec;
     memset(spec, 0, sizeof(*spec));
     return image;
@@ -127,6 +129,7 @@ void io_image_close(IoImage *image)
     blk_channel_free(image->channel);
     blk_free(image->blk);
     bdrv_unref(image->bs);
+    g_ptr_array_unref(image->tags);
     io_image_spec_clear(&image->spec);
     g_free(image);
 }
@@ -149,8 +152,19 @@ bool io_open(Io *io, IoImageSpec *spec)
     return false;
 }
 
+/* Nobody will resume what stands at a breakpoint now. */
+static void remove_breakpoints(const IoImage *image)
+{
+    for (unsigned i = 0; i < image->tags->len; i++) {
+        bdrv_debug_remove_breakpoint(image->bs, image->tags->pdata[i]);
+    }
+}
+
 void io_close(Io *io)
 {
+    if (io->image) {
+        remove_breakpoints(io->image);
+    }
     io_request_wait_all(io);
     g_clear_pointer(&io->image, io_image_close);
 }

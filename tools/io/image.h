@@ -25,6 +25,7 @@ struct IoImage {
     BlockDriverState *bs;
     BlockBackend *blk;
     BlkChannel *channel; /* home: the control thread */
+    GPtrArray *tags;     /* of breakpoints that were set, owned */
 };
 
 /* Opens what @spec describes, which it takes over if that succeeds. */

@@ -131,6 +131,21 @@ void io_request_start(Io *io, const BlockIo *request, IoDoneFn *done,
     events_show_lines(call->lines);
 }
 
+static void settle_bh(void *opaque)
+{
+    GPtrArray **lines = opaque;
+
+    *lines = events_take_lines();
+}
+
+void io_request_settle(void)
+{
+    GPtrArray *lines;
+
+    aio_bh_run_sync(control_context(), settle_bh, &lines);
+    events_show_lines(lines);
+}
+
 void io_request_wait_all(Io *io)
 {
     while (io->in_flight > 0) {

@@ -31,6 +31,10 @@ typedef void IoDoneFn(Io *io, void *opaque, const IoResult *result);
 void io_request_start(Io *io, const BlockIo *request, IoDoneFn *done,
                       void *opaque);
 
+/* Lets requests that were told to go on do so, up to where they have to wait
+ * for something else, and shows what they say of it. */
+void io_request_settle(void);
+
 /* Waits for all requests that were started. */
 void io_request_wait_all(Io *io);
 

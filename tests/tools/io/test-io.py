@@ -252,6 +252,18 @@ def abort_leaves_the_image_as_it_is():
     assert contents_of()[:1024] == b"\1" * 1024
 
 
+@case
+def what_stands_at_a_breakpoint_goes_on_at_the_end():
+    image()
+    name = "blkdebug::t.raw"
+    done = run("-f", "raw", "-c", "break pwritev A",
+               "-c", "aio_write -P 7 0 512", "-c", "wait_break A", name)
+    assert done.returncode == 0 and contents_of()[:512] == b"\7" * 512, done
+    assert done.stdout.startswith("blkdebug: Suspended request 'A'\n"
+                                  "blkdebug: Resuming request 'A'\n"
+                                  "wrote 512/512 bytes"), done
+
+
 def main():
     failed = 0
     print(f"1..{len(CASES)}")

@@ -75,7 +75,29 @@ bool vu_send(int sock, const VuMessage *msg, const int *fds, unsigned n_fds)
     return ret == (ssize_t)len;
 }
 
-static int read_all(int sock, void *buf, size_t bytes, int timeout_ms)
+/* A piece of a message; *fd is set when a descriptor comes with it. */
+static ssize_t receive_fd(int sock, void *buf, size_t bytes, int *fd)
+{
+    union {
+        struct cmsghdr align;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec iov = { buf, bytes };
+    struct msghdr hdr = {
+        .msg_iov = &iov, .msg_iovlen = 1,
+        .msg_control = &control, .msg_controllen = sizeof(control),
+    };
+    ssize_t ret = recvmsg(sock, &hdr, MSG_CMSG_CLOEXEC);
+    struct cmsghdr *c = ret > 0 ? CMSG_FIRSTHDR(&hdr) : NULL;
+
+    if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
+        memcpy(fd, CMSG_DATA(c), sizeof(*fd));
+    }
+    return ret;
+}
+
+/* @fd: NULL where no descriptor is expected. */
+static int read_all(int sock, void *buf, size_t bytes, int timeout_ms, int *fd)
 {
     while (bytes > 0) {
         struct pollfd pfd = { .fd = sock, .events = POLLIN };
@@ -84,7 +106,8 @@ static int read_all(int sock, void *buf, size_t bytes, int timeout_ms)
         if (poll(&pfd, 1, timeout_ms) == 0) {
             return -ETIMEDOUT;
         }
-        ret = recv(sock, buf, bytes, 0);
+        ret = fd ? receive_fd(sock, buf, bytes, fd)
+                 : recv(sock, buf, bytes, 0);
         if (ret < 0 && errno == EINTR) {
             continue;
         }
@@ -99,7 +122,17 @@ static int read_all(int sock, void *buf, size_t bytes, int timeout_ms)
 
 int vu_read(int sock, VuMessage *msg, int timeout_ms)
 {
-    int ret = read_all(sock, &msg->header, sizeof(msg->header), timeout_ms);
+    return vu_read_fd(sock, msg, timeout_ms, NULL);
+}
+
+int vu_read_fd(int sock, VuMessage *msg, int timeout_ms, int *fd)
+{
+    int ret;
+
+    if (fd) {
+        *fd = -1;
+    }
+    ret = read_all(sock, &msg->header, sizeof(msg->header), timeout_ms, fd);
 
     if (ret < 0) {
         return ret;
@@ -108,7 +141,7 @@ int vu_read(int sock, VuMessage *msg, int timeout_ms)
         !(msg->header.flags & VU_REPLY)) {
         return -EPROTO;
     }
-    return read_all(sock, &msg->payload, msg->header.size, timeout_ms);
+    return read_all(sock, &msg->payload, msg->header.size, timeout_ms, NULL);
 }
 
 bool vu_recv(int sock, VuMessage *msg)

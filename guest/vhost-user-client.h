@@ -35,6 +35,8 @@ enum {
     VU_SET_VRING_ENABLE = 18,
     VU_GET_CONFIG = 24,
     VU_SET_CONFIG = 25,
+    VU_GET_INFLIGHT_FD = 31,
+    VU_SET_INFLIGHT_FD = 32,
     VU_RESET_DEVICE = 34,
     VU_GET_MAX_MEM_SLOTS = 36,
     VU_ADD_MEM_REG = 37,
@@ -50,6 +52,7 @@ enum {
 #define VU_PROTOCOL_LOG_SHMFD           (1u << 1)
 #define VU_PROTOCOL_REPLY_ACK           (1u << 3)
 #define VU_PROTOCOL_CONFIG              (1u << 9)
+#define VU_PROTOCOL_INFLIGHT_SHMFD      (1u << 12)
 #define VU_PROTOCOL_RESET_DEVICE        (1u << 13)
 #define VU_PROTOCOL_CONFIGURE_MEM_SLOTS (1u << 15)
 #define VU_PROTOCOL_STATUS              (1u << 16)
@@ -95,6 +98,11 @@ typedef struct VuMessage {
             uint64_t guest_addr, size, user_addr, mmap_offset;
         } region;
         struct {
+            uint64_t mmap_size, mmap_offset;
+            uint16_t num_queues, queue_size;
+            uint32_t padding;
+        } inflight;
+        struct {
             uint32_t offset, size, flags;
             uint8_t bytes[256];
         } config;
@@ -115,6 +123,9 @@ bool vu_send(int sock, const VuMessage *msg, const int *fds, unsigned n_fds);
 /* 0, or -ETIMEDOUT (@timeout_ms went by without a byte), -EPIPE (the other
  * side closed the connection), -EPROTO (not a reply, or too long). */
 int vu_read(int sock, VuMessage *msg, int timeout_ms);
+
+/* The same; a descriptor that comes with it is put to *fd, -1: none. */
+int vu_read_fd(int sock, VuMessage *msg, int timeout_ms, int *fd);
 
 /* The same. False: the other side closed the connection. */
 bool vu_recv(int sock, VuMessage *msg);

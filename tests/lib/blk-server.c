@@ -117,7 +117,7 @@ static void add_iothreads(GPtrArray *argv, GString *export, unsigned n)
     }
 }
 
-static void start_program(BlkServer *server)
+static void spawn_program(BlkServer *server)
 {
     g_autoptr(GPtrArray) argv = g_ptr_array_new_with_free_func(g_free);
     g_autoptr(GString) export = g_string_new(NULL);
@@ -131,6 +131,10 @@ static void start_program(BlkServer *server)
         g_string_append_printf(export, ",serial=%s", server->conf.serial);
     }
     g_ptr_array_add(argv, g_strdup(g_getenv("VBLK_STORAGE_DAEMON")));
+    if (server->conf.object) {
+        g_ptr_array_add(argv, g_strdup("--object"));
+        g_ptr_array_add(argv, g_strdup(server->conf.object));
+    }
     g_ptr_array_add(argv, g_strdup("--blockdev"));
     g_ptr_array_add(argv, g_strdup(server->conf.blockdev));
     add_iothreads(argv, export, server->conf.n_iothreads);
@@ -141,6 +145,11 @@ static void start_program(BlkServer *server)
                   G_SPAWN_DO_NOT_REAP_CHILD, qemu_child_setup, NULL,
                   &server->pid, &error);
     g_assert_no_error(error);
+}
+
+static void start_program(BlkServer *server)
+{
+    spawn_program(server);
     close(vu_connect(server->path)); /* not every front end tries twice */
 }
 
@@ -191,6 +200,31 @@ void blk_server_free(BlkServer *server)
     g_free(server->dir);
     g_free(server->path);
     g_free(server);
+}
+
+void blk_server_kill(BlkServer *server)
+{
+    g_assert_true(server->conf.program);
+    kill(server->pid, SIGKILL);
+    g_assert_cmpint(waitpid(server->pid, NULL, 0), ==, server->pid);
+}
+
+/*
+ * As a supervisor does it: again, when it does not come up. The kernel keeps
+ * the files of a killed io_uring user open, and locked, until the requests on
+ * their way have ended.
+ */
+void blk_server_restart(BlkServer *server)
+{
+    int sock;
+
+    spawn_program(server);
+    while ((sock = vu_open(server->path, 20)) < 0) {
+        if (waitpid(server->pid, NULL, WNOHANG) == server->pid) {
+            spawn_program(server);
+        }
+    }
+    close(sock);
 }
 
 const char *blk_server_path(const BlkServer *server)

@@ -17,6 +17,7 @@ typedef struct BlkServerConf {
     const char *serial;
     bool read_only;
     bool program;              /* the daemon */
+    const char *object;        /* its --object, or NULL */
 } BlkServerConf;
 
 /* Whether there is a daemon to test. */
@@ -27,6 +28,11 @@ BlkServer *blk_server_new(const BlkServerConf *conf);
 
 /* Asks it to stop, waits until it has, asserts that it ended well. */
 void blk_server_free(BlkServer *server);
+
+/* The program, and nothing in it, is given time to say goodbye. */
+void blk_server_kill(BlkServer *server);
+/* Another process in its place; returns once it listens. */
+void blk_server_restart(BlkServer *server);
 
 const char *blk_server_path(const BlkServer *server);
 GPid blk_server_pid(const BlkServer *server);

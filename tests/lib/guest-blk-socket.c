@@ -12,7 +12,8 @@
 
 #define WANTED_PROTOCOL_FEATURES \
     (VU_PROTOCOL_MQ | VU_PROTOCOL_REPLY_ACK | VU_PROTOCOL_CONFIG | \
-     VU_PROTOCOL_RESET_DEVICE | VU_PROTOCOL_STATUS)
+     VU_PROTOCOL_INFLIGHT_SHMFD | VU_PROTOCOL_RESET_DEVICE | \
+     VU_PROTOCOL_STATUS)
 
 static uint64_t to_user(const GuestBlk *guest, const void *ptr)
 {
@@ -120,6 +121,9 @@ static void socket_reset(GuestBlk *guest)
 static void socket_close(GuestBlk *guest)
 {
     close(guest->sock);
+    if (guest->inflight_fd >= 0) {
+        close(guest->inflight_fd);
+    }
 }
 
 static const GuestTransport socket_transport = {
@@ -133,11 +137,43 @@ static const GuestTransport socket_transport = {
     .close = socket_close,
 };
 
-GuestBlk *guest_blk_new_socket(const char *path, const GuestBlkConf *conf)
+static void describe_inflight(const GuestBlk *guest, VuMessage *msg,
+                              uint32_t request)
+{
+    msg->header = (VuHeader) { request, VU_VERSION,
+                               sizeof(msg->payload.inflight) };
+    memset(&msg->payload, 0, sizeof(msg->payload.inflight));
+    msg->payload.inflight.num_queues = guest->conf.num_queues;
+    msg->payload.inflight.queue_size = guest->conf.queue_size;
+    msg->payload.inflight.mmap_size = guest->inflight_bytes;
+}
+
+static void send_inflight(GuestBlk *guest)
+{
+    VuMessage msg;
+
+    describe_inflight(guest, &msg, VU_SET_INFLIGHT_FD);
+    g_assert_true(vu_send(guest->sock, &msg, &guest->inflight_fd, 1));
+}
+
+void guest_blk_keep_inflight(GuestBlk *guest)
+{
+    VuMessage msg;
+
+    g_assert_cmphex(guest->protocol_features & VU_PROTOCOL_INFLIGHT_SHMFD, !=,
+                    0);
+    describe_inflight(guest, &msg, VU_GET_INFLIGHT_FD);
+    g_assert_true(vu_send(guest->sock, &msg, NULL, 0));
+    g_assert_cmpint(vu_read_fd(guest->sock, &msg, GUEST_BLK_PATIENCE_MS,
+                               &guest->inflight_fd), ==, 0);
+    g_assert_cmpint(guest->inflight_fd, >=, 0);
+    guest->inflight_bytes = msg.payload.inflight.mmap_size;
+    send_inflight(guest);
+}
+
+static void say_hello(GuestBlk *guest, const char *path)
 {
     VuMessage owner = { .header = { VU_SET_OWNER, VU_VERSION, 0 } };
-    GuestBlk *guest = guest_blk_new(&socket_transport, conf,
-                                    GUEST_BLK_BASE, 0);
 
     guest->sock = vu_connect(path);
     g_assert_true(vu_send(guest->sock, &owner, NULL, 0));
@@ -147,6 +183,30 @@ GuestBlk *guest_blk_new_socket(const char *path, const GuestBlkConf *conf)
         WANTED_PROTOCOL_FEATURES;
     vu_set_u64(guest->sock, VU_SET_PROTOCOL_FEATURES,
                guest->protocol_features);
+}
+
+/* A ring's position is what a front end cannot know. */
+void guest_blk_reconnect(GuestBlk *guest, const char *path)
+{
+    close(guest->sock);
+    say_hello(guest, path);
+    socket_set_features(guest, guest->features);
+    guest_blk_send_memory(guest);
+    send_inflight(guest);
+    for (unsigned i = 0; i < guest->conf.num_queues; i++) {
+        GuestQueue *queue = &guest->queues[i];
+
+        socket_start_queue(guest, i, virtio_ring_initial_base(queue->ring));
+    }
+}
+
+GuestBlk *guest_blk_new_socket(const char *path, const GuestBlkConf *conf)
+{
+    GuestBlk *guest = guest_blk_new(&socket_transport, conf,
+                                    GUEST_BLK_BASE, 0);
+
+    guest->inflight_fd = -1;
+    say_hello(guest, path);
     guest->max_queues = vu_get_u64(guest->sock, VU_GET_QUEUE_NUM);
     guest_blk_negotiate(guest);
     guest_blk_send_memory(guest);

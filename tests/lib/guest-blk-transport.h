@@ -56,6 +56,8 @@ struct GuestBlk {
     /* socket */
     int sock;
     uint64_t protocol_features;
+    int inflight_fd;        /* -1: nobody keeps what is in flight */
+    uint64_t inflight_bytes;
     /* qemu */
     void *transport_state;
 };

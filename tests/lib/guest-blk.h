@@ -81,6 +81,12 @@ uint32_t guest_blk_stop_queue(GuestBlk *guest, unsigned index);
 void guest_blk_stop_queue_quietly(GuestBlk *guest, unsigned index);
 /* Goes on with the ring as it is. */
 void guest_blk_resume_queue(GuestBlk *guest, unsigned index, uint32_t base);
+/* Socket only. Has the server note what is in flight; before the queues are
+ * started. */
+void guest_blk_keep_inflight(GuestBlk *guest);
+/* Socket only. The server has died: goes on with the one that now listens on
+ * @path, in the middle of everything. */
+void guest_blk_reconnect(GuestBlk *guest, const char *path);
 /* A reset by the driver: stops all queues, resets the device, negotiates. */
 void guest_blk_reset(GuestBlk *guest);
 

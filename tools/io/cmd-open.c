@@ -8,25 +8,6 @@
 
 #include "tools/common/message.h"
 
-/* Later options go before earlier ones. */
-static bool add_options(IoImageSpec *spec, const char *option,
-                        const char *text)
-{
-    GError *error = NULL;
-    Options *opts = options_parse(text, option, NULL, &error);
-
-    if (!opts) {
-        error_report_err(error);
-        return false;
-    }
-    if (spec->opts) {
-        options_join(opts, spec->opts);
-        options_free(spec->opts);
-    }
-    spec->opts = opts;
-    return true;
-}
-
 static bool take_option(const Io *io, IoImageSpec *spec, int c)
 {
     switch (c) {
@@ -54,7 +35,7 @@ static bool take_option(const Io *io, IoImageSpec *spec, int c)
             printf("--image-opts and 'open -o' are mutually exclusive\n");
             return false;
         }
-        return add_options(spec, "-o", optarg);
+        return io_image_spec_add_options(spec, "-o", optarg);
     case 'U':
         spec->flags |= BDRV_OPEN_SHARE;
         return true;
@@ -66,7 +47,7 @@ static bool take_option(const Io *io, IoImageSpec *spec, int c)
 static bool take_name(const Io *io, IoImageSpec *spec, const char *name)
 {
     if (io->image_opts) {
-        return add_options(spec, "--image-opts", name);
+        return io_image_spec_add_options(spec, "--image-opts", name);
     }
     spec->filename = g_strdup(name);
     return true;

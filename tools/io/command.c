@@ -36,6 +36,7 @@ static const IoCommand *const commands[] = {
     &io_cmd_read,
     &io_cmd_readv,
     &io_cmd_remove_break,
+    &io_cmd_reopen,
     &io_cmd_resume,
     &io_cmd_sigraise,
     &io_cmd_sleep,

@@ -67,6 +67,32 @@ bool io_image_spec_set_aio(IoImageSpec *spec, const char *mode)
     return true;
 }
 
+bool io_image_spec_add_options(IoImageSpec *spec, const char *option,
+                               const char *text)
+{
+    GError *error = NULL;
+    Options *opts = options_parse(text, option, NULL, &error);
+
+    if (!opts) {
+        error_report_err(error);
+        return false;
+    }
+    options_set_what(opts, "");
+    if (spec->opts) {
+        options_join(opts, spec->opts);
+        options_free(spec->opts);
+    }
+    spec->opts = opts;
+    return true;
+}
+
+void io_image_spec_copy(IoImageSpec *to, const IoImageSpec *from)
+{
+    *to = *from;
+    to->filename = g_strdup(from->filename);
+    to->opts = from->opts ? io_options_dup(from->opts) : NULL;
+}
+
 static BlockDriverState *open_node(const IoImageSpec *spec, GError **error)
 {
     Options *opts;
@@ -102,19 +128,37 @@ static BlockBackend *new_backend(const IoImageSpec *spec,
     return blk_new(bs, &options, error);
 }
 
+static bool attach(IoImage *image, const IoImageSpec *spec, GError **error)
+{
+    image->blk = new_backend(spec, image->bs, error);
+    if (!image->blk) {
+        return false;
+    }
+    image->channel = blk_channel_new(image->blk, control_context());
+    return true;
+}
+
+static void detach(IoImage *image)
+{
+    g_clear_pointer(&image->channel, blk_channel_free);
+    g_clear_pointer(&image->blk, blk_free);
+}
+
 IoImage *io_image_open(IoImageSpec *spec, GError **error)
 {
-    g_autoptr(BlockDriverState) bs = open_node(spec, error);
-    BlockBackend *blk = bs ? new_backend(spec, bs, error) : NULL;
+    BlockDriverState *bs = open_node(spec, error);
     IoImage *image;
 
-    if (!blk) {
+    if (!bs) {
         return NULL;
     }
     image = g_new0(IoImage, 1);
-    image->bs = g_steal_pointer(&bs);
-    image->blk = blk;
-    image->channel = blk_channel_new(blk, control_context());
+    image->bs = bs;
+    if (!attach(image, spec, error)) {
+        bdrv_unref(bs);
+        g_free(image);
+        return NULL;
+    }
     image->tags = g_ptr_array_new_with_free_func(g_free);
     image->spec = *spec;
     memset(spec, 0, sizeof(*spec));
@@ -126,8 +170,7 @@ void io_image_close(IoImage *image)
     if (!image) {
         return;
     }
-    blk_channel_free(image->channel);
-    blk_free(image->blk);
+    detach(image);
     bdrv_unref(image->bs);
     g_ptr_array_unref(image->tags);
     io_image_spec_clear(&image->spec);
@@ -150,6 +193,24 @@ bool io_open(Io *io, IoImageSpec *spec)
         error_reportf_err(error, "can't open: ");
     }
     return false;
+}
+
+/* A back end keeps what it allows: there is a new one in any case. */
+bool io_image_change(IoImage *image, IoImageSpec *spec, GError **error)
+{
+    bool ok;
+
+    detach(image);
+    ok = bdrv_reopen(image->bs, spec->flags, error);
+    if (ok) {
+        io_image_spec_clear(&image->spec);
+        image->spec = *spec;
+        memset(spec, 0, sizeof(*spec));
+    }
+    if (!attach(image, &image->spec, NULL)) {
+        g_assert_not_reached(); /* it could be attached before */
+    }
+    return ok;
 }
 
 /* Nobody will resume what stands at a breakpoint now. */

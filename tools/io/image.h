@@ -37,6 +37,19 @@ void io_image_close(IoImage *image);
 void io_image_spec_clear(IoImageSpec *spec);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(IoImageSpec, io_image_spec_clear)
 
+/* Parses options and adds them: they go before those that are there. Shows
+ * what is wrong with them; @option is where they came from. */
+bool io_image_spec_add_options(IoImageSpec *spec, const char *option,
+                               const char *text);
+
+/* @to is empty. */
+void io_image_spec_copy(IoImageSpec *to, const IoImageSpec *from);
+
+/* Changes access and cache mode to those of @spec, which it takes over;
+ * otherwise that describes the image as it is. On failure nothing has
+ * changed. Nothing is in flight. */
+bool io_image_change(IoImage *image, IoImageSpec *spec, GError **error);
+
 /* A copy of @opts. */
 Options *io_options_dup(const Options *opts);
 

@@ -58,6 +58,7 @@ extern const IoCommand io_cmd_open;
 extern const IoCommand io_cmd_read;
 extern const IoCommand io_cmd_readv;
 extern const IoCommand io_cmd_remove_break;
+extern const IoCommand io_cmd_reopen;
 extern const IoCommand io_cmd_resume;
 extern const IoCommand io_cmd_sigraise;
 extern const IoCommand io_cmd_sleep;

@@ -206,14 +206,8 @@ static int take_options(Main *m, int argc, char **argv)
 
 static bool set_name(Main *m, const char *name)
 {
-    GError *error = NULL;
-
     if (m->io.image_opts) {
-        m->spec.opts = options_parse(name, "--image-opts", NULL, &error);
-        if (!m->spec.opts) {
-            error_report_err(error);
-        }
-        return m->spec.opts != NULL;
+        return io_image_spec_add_options(&m->spec, "--image-opts", name);
     }
     m->spec.opts = options_new("");
     if (m->format) {

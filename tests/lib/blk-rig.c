@@ -140,5 +140,6 @@ TestImage *blk_image_new(int64_t bytes)
         buf[i] = blk_pattern(i);
     }
     test_image_write(image, 0, buf, bytes);
+    test_image_settle(image);
     return image;
 }

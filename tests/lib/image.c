@@ -90,6 +90,16 @@ void test_image_read(const TestImage *image, int64_t offset, void *buf,
     close(fd);
 }
 
+void test_image_settle(const TestImage *image)
+{
+    int fd = open(image->path, O_WRONLY | O_CLOEXEC);
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(fsync(fd), ==, 0);
+    g_assert_cmpint(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), ==, 0);
+    close(fd);
+}
+
 void test_image_truncate(const TestImage *image, int64_t bytes)
 {
     g_assert_cmpint(truncate(image->path, bytes), ==, 0);

@@ -30,6 +30,10 @@ void test_image_write(const TestImage *image, int64_t offset, const void *buf,
 void test_image_read(const TestImage *image, int64_t offset, void *buf,
                      size_t bytes);
 
+/* All of it is on the disk and none in the page cache: direct I/O finds
+ * nothing to wait for. */
+void test_image_settle(const TestImage *image);
+
 void test_image_truncate(const TestImage *image, int64_t bytes);
 
 /* Bytes that differ at every offset and with every seed. */

@@ -34,12 +34,12 @@ def run(*args, **kwargs):
                           text=True, timeout=TIMEOUT, check=False, **kwargs)
 
 
-def refused(pattern, *args, **kwargs):
-    """The command fails with one line that matches."""
+def refused(pattern, *args, hint=None, **kwargs):
+    """The command fails with one line that matches, and perhaps a hint."""
     result = run(*args, **kwargs)
     lines = result.stderr.splitlines()
     assert result.returncode == 1, (result.returncode, result.stderr)
-    assert len(lines) == 1, lines
+    assert lines[1:] == ([hint] if hint else []), lines
     assert re.search(pattern, lines[0]), (pattern, lines[0])
     assert lines[0].startswith("vblk-storage-daemon: error: "), lines[0]
 
@@ -246,7 +246,7 @@ def unknown_words_are_named():
     refused("f0.*'nonsense'", *file_node("a.img", ",nonsense=1"))
     refused("e0.*'nonsense'", *file_node("a.img"), *export(",nonsense=1"))
     refused("f0.*aio.*'fast'", *file_node("a.img", ",aio=fast"))
-    refused("f0.*cache.direct.*'maybe'",
+    refused("f0.*cache.direct.*expects 'on' or 'off'",
             *file_node("a.img", ",cache.direct=maybe"))
     refused("driver.*'qcow9'|qcow9", "--blockdev", "driver=qcow9,node-name=a")
     refused("'nbd'", "--export", "nbd,id=e0,node-name=f0")
@@ -398,7 +398,8 @@ def daemonize_reports_failure():
 def image_is_locked_while_served():
     image("a.img")
     with Running("s", *file_node("a.img"), *export(",writable=on")):
-        refused("lock", *file_node("a.img"), *export(",writable=on", "s2"))
+        refused("lock", *file_node("a.img"), *export(",writable=on", "s2"),
+                hint="Is another process using the image [a.img]?")
     with Running("s", *file_node("a.img"), *export(",writable=on")) as daemon:
         daemon.stop()
         assert daemon.status == 0

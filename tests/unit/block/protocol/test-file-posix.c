@@ -239,7 +239,10 @@ static void test_fua(gconstpointer mode)
     faults_reset();
     faults.result = note_fua;
     bs = open_mode(image, mode);
-    g_assert_cmpint(test_rw(bs, BLOCK_WRITE, 0, buf, 4096), ==, 0);
+    /* native leaves the first to a worker, and for that the second */
+    for (unsigned i = 0; i < 3; i++) {
+        g_assert_cmpint(test_rw(bs, BLOCK_WRITE, 0, buf, 4096), ==, 0);
+    }
     g_assert_false(saw_fua);
     g_assert_cmpint(write_fua(bs), ==, 0);
     g_assert_true(saw_fua);

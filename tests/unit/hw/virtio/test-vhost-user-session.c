@@ -58,11 +58,11 @@ static void test_exactly_one_reply(gconstpointer opaque)
                      ==, 8);
     front_expect_silence(f);
 
-    front_send(f, 31, VHOST_USER_NEED_REPLY, NULL, 0, NULL, 0);
-    g_assert_cmpuint(front_get_reply(f, 31, &value, 8), ==, 8);
+    front_send(f, 33, VHOST_USER_NEED_REPLY, NULL, 0, NULL, 0);
+    g_assert_cmpuint(front_get_reply(f, 33, &value, 8), ==, 8);
     g_assert_cmpuint(value, ==, 1);
     front_expect_silence(f);
-    front_expect_log("request 31 refused: unknown request");
+    front_expect_log("request 33 refused: unknown request");
 
     front_send(f, 4711, 0, NULL, 0, NULL, 0);
     front_expect_silence(f);

@@ -11,6 +11,7 @@
 #include <errno.h>
 
 #include "block/block-co.h"
+#include "block/image.h"
 #include "filter.h"
 
 static void blkdebug_close(BlockDriverState *bs)
@@ -186,6 +187,22 @@ static void blkdebug_submit(BlockDriverState *bs, BlockRequest *req)
     filter_submit_co(bs, req, co_request);
 }
 
+static int coroutine_fn blkdebug_co_block_status(BlockDriverState *bs,
+                                                 int64_t offset,
+                                                 int64_t bytes,
+                                                 BlockStatus *status)
+{
+    int ret = blkdebug_check(bs->opaque, BLKDEBUG_IO_BLOCK_STATUS, offset,
+                             bytes);
+
+    return ret < 0 ? ret : bdrv_co_block_status(bs->file, offset, bytes,
+                                                status);
+}
+
+static const BlockImageOps blkdebug_image = {
+    .co_block_status = blkdebug_co_block_status,
+};
+
 static const char *const blkdebug_strong_options[] = {
     "config", "inject-error.", "set-state.", "align", "max-transfer",
     "opt-write-zero", "max-write-zero", "opt-discard", "max-discard", NULL,
@@ -211,6 +228,7 @@ const BlockDriver bdrv_blkdebug = {
     .is_filter = true,
     .one_home = true,
     .instance_size = sizeof(BlkdebugState),
+    .image = &blkdebug_image,
     .debug = &blkdebug_debug_ops,
     .strong_options = blkdebug_strong_options,
     .exact_name = blkdebug_exact_name,

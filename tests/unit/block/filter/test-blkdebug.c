@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "block/image.h"
 #include "tests/lib/block.h"
 #include "tests/lib/image.h"
 #include "tests/lib/mem-node.h"
@@ -124,6 +125,38 @@ static void test_iotype(void)
         }
         test_detach_unref(bs);
     }
+}
+
+typedef struct StatusCall {
+    BlockDriverState *bs;
+    BlockStatus status;
+    int ret;
+    bool done;
+} StatusCall;
+
+static void coroutine_fn status_entry(void *opaque)
+{
+    StatusCall *call = opaque;
+
+    call->ret = bdrv_co_block_status(call->bs, 0, 4096, &call->status);
+    call->done = true;
+}
+
+static void test_block_status(void)
+{
+    BlockDriverState *bs =
+        open_rules(RULE("0", "none") "file.inject-error.0.iotype="
+                   "block-status,file.inject-error.0.once=on,");
+    StatusCall call = { .bs = bs->file };
+
+    coroutine_enter(coroutine_new(status_entry, &call));
+    g_assert_true(call.done);
+    g_assert_cmpint(call.ret, ==, -EIO);
+    coroutine_enter(coroutine_new(status_entry, &call));
+    g_assert_cmpint(call.ret, ==, 0);
+    g_assert_cmpint(call.status.bytes, ==, 4096);
+    g_assert_true(call.status.file == bs->file->file);
+    test_detach_unref(bs);
 }
 
 /* No error is a rule, too: it shields requests from later ones. */
@@ -343,6 +376,7 @@ int main(int argc, char **argv)
     g_test_add_func("/blkdebug/once", test_once);
     g_test_add_func("/blkdebug/sector", test_sector);
     g_test_add_func("/blkdebug/iotype", test_iotype);
+    g_test_add_func("/blkdebug/block-status", test_block_status);
     g_test_add_func("/blkdebug/no-error", test_no_error);
     g_test_add_func("/blkdebug/state", test_state);
     g_test_add_func("/blkdebug/own-events", test_own_events);

@@ -9,6 +9,7 @@
 static const BlockDriver *const drivers[] = {
     &bdrv_blkdebug,
     &bdrv_blkverify,
+    &bdrv_copy_on_read,
     &bdrv_file,
     &bdrv_host_device,
     &bdrv_null_aio,

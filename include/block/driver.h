@@ -212,6 +212,7 @@ void bdrv_register(const BlockDriver *driver);
 /* The table's. */
 extern const BlockDriver bdrv_blkdebug;
 extern const BlockDriver bdrv_blkverify;
+extern const BlockDriver bdrv_copy_on_read;
 extern const BlockDriver bdrv_file;
 extern const BlockDriver bdrv_host_device;
 extern const BlockDriver bdrv_null_aio;

@@ -51,6 +51,8 @@ static const char usage[] =
 "      raw                file=<node-name>[,offset=<bytes>][,size=<bytes>]\n"
 "      throttle           file=<node-name>,throttle-group=<id>: no faster than\n"
 "                         its group allows\n"
+"      copy-on-read       file=<node-name>[,bottom=<node-name>]: keeps what it\n"
+"                         reads from backing files\n"
 "      blkdebug           image=<node-name>[,inject-error.0.event=<event>]...\n"
 "      blkverify          raw=<node-name>,test=<node-name>\n"
 "                         errors on purpose, and two images that have to be\n"

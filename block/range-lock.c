@@ -3,16 +3,18 @@
  * Serialises overlapping writes of one node across threads. Used by node.c
  * for devices whose blocks are smaller than what the file can write.
  *
- * How it works: holders and waiters are in one list in order of arrival. A
- * newcomer looks back from the end for the first that it conflicts with and
- * waits for that one; when that one leaves, it looks again from its own place
- * for one that is still there. So each is woken by few others and nobody is
- * overtaken by a conflicting newcomer.
+ * How it works: holders are in a list. A newcomer that conflicts with one of
+ * them waits for that one; when that one leaves, those that wait for it look
+ * again, in order of arrival. So each is woken by few others.
  *
  *     A [0,4k) rmw      held
  *     B [0,4k) rmw      waits for A
- *     C [4k,8k) whole   held
- *     D [0,8k) rmw      waits for C; when C leaves, for B
+ *     C [0,8k) rmw      waits for A
+ *     D [4k,8k) rmw     held: that C wants it, too, is no reason to wait
+ *     A leaves          B is held; C waits for D, then for B
+ *
+ * Nobody waits for a waiter: who overlaps with more must not hold up those who
+ * do not overlap with each other, as QEMU has it as well.
  *
  * Whole-block writes do not conflict with each other, so as long as there is
  * no read-modify-write nothing is searched.
@@ -23,8 +25,8 @@
 
 struct RangeLock {
     pthread_mutex_t mutex; /* one that TSan knows */
-    RangeHolder *first, *last; /* GUARDED_BY mutex, like all below */
-    unsigned exclusive;        /* how many in the list are */
+    RangeHolder *first;   /* GUARDED_BY mutex, like all below: who holds */
+    unsigned exclusive;   /* how many in the list are */
 };
 
 RangeLock *range_lock_new(void)
@@ -51,45 +53,60 @@ static bool conflicts(const RangeHolder *a, const RangeHolder *b)
            b->start < a->end;
 }
 
-/* Puts @holder behind the last earlier one it conflicts with. Returns false
- * when there is none. */
-static bool wait_for_earlier(RangeLock *lock, RangeHolder *holder)
+static RangeHolder *find_conflict(RangeLock *lock, const RangeHolder *holder)
 {
-    RangeHolder *other;
+    RangeHolder *other = NULL;
 
-    if (lock->exclusive == 0) {
-        return false;
-    }
-    for (other = holder->prev; other; other = other->prev) {
-        if (conflicts(holder, other)) {
-            holder->next_waiter = other->waiters;
-            other->waiters = holder;
-            return true;
+    if (holder->exclusive || lock->exclusive > 0) {
+        for (other = lock->first; other; other = other->next) {
+            if (conflicts(holder, other)) {
+                break;
+            }
         }
     }
-    return false;
+    return other;
+}
+
+/* Returns false when it has to wait, behind those who wait for the same. */
+static bool take(RangeLock *lock, RangeHolder *holder)
+{
+    RangeHolder *other = find_conflict(lock, holder);
+    RangeHolder **end;
+
+    if (other) {
+        for (end = &other->waiters; *end; end = &(*end)->next_waiter) {
+        }
+        holder->next_waiter = NULL;
+        *end = holder;
+        return false;
+    }
+    holder->prev = NULL;
+    holder->next = lock->first;
+    if (lock->first) {
+        lock->first->prev = holder;
+    }
+    lock->first = holder;
+    lock->exclusive += holder->exclusive;
+    return true;
 }
 
 bool range_lock_acquire(RangeLock *lock, RangeHolder *holder)
 {
-    bool waits;
+    bool held;
 
     holder->waiters = NULL;
-    holder->next = NULL;
     pthread_mutex_lock(&lock->mutex);
-    holder->prev = lock->last;
-    *(lock->last ? &lock->last->next : &lock->first) = holder;
-    lock->last = holder;
-    lock->exclusive += holder->exclusive;
-    waits = wait_for_earlier(lock, holder);
+    held = take(lock, holder);
     pthread_mutex_unlock(&lock->mutex);
-    return !waits;
+    return held;
 }
 
 static void unlink_holder(RangeLock *lock, RangeHolder *holder)
 {
     *(holder->prev ? &holder->prev->next : &lock->first) = holder->next;
-    *(holder->next ? &holder->next->prev : &lock->last) = holder->prev;
+    if (holder->next) {
+        holder->next->prev = holder->prev;
+    }
     lock->exclusive -= holder->exclusive;
 }
 
@@ -105,7 +122,7 @@ void range_lock_release(RangeLock *lock, RangeHolder *holder)
     unlink_holder(lock, holder);
     for (waiter = holder->waiters; waiter; waiter = next) {
         next = waiter->next_waiter;
-        if (!wait_for_earlier(lock, waiter)) {
+        if (take(lock, waiter)) {
             aio_bh_once(waiter->ctx, waiter->granted, waiter->opaque);
         }
     }

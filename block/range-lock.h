@@ -22,8 +22,8 @@ typedef struct RangeHolder {
     AioFn *granted;      /* called from the loop when the wait is over */
     void *opaque;
 
-    struct RangeHolder *prev, *next;  /* all, in order of arrival */
-    struct RangeHolder *waiters;      /* of those that wait for this one */
+    struct RangeHolder *prev, *next;  /* of those that hold */
+    struct RangeHolder *waiters;      /* for this one, in order of arrival */
     struct RangeHolder *next_waiter;
 } RangeHolder;
 
@@ -33,8 +33,8 @@ void range_lock_free(RangeLock *lock); /* nobody holds it; NULL is fine */
 /*
  * Returns true when the range is held at once. Otherwise granted() will be
  * called once, in the home of holder->ctx, and then it is held. Two ranges
- * conflict when they overlap and one is exclusive; of these, who came first
- * goes first. Context: home of holder->ctx
+ * conflict when they overlap and one is exclusive. Who waits for the same one
+ * goes in order of arrival. Context: home of holder->ctx
  */
 bool range_lock_acquire(RangeLock *lock, RangeHolder *holder);
 

@@ -6,6 +6,7 @@
 #include "tests/lib/block.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -457,6 +458,16 @@ static void expect_lock_error(const char *name, unsigned flags,
     g_assert_cmpstr(error->message, ==, message);
 }
 
+static bool is_locked(const char *name, off_t byte)
+{
+    struct flock lock = { .l_type = F_WRLCK, .l_start = byte, .l_len = 1 };
+    int fd = open(name, O_RDWR | O_CLOEXEC);
+
+    g_assert_cmpint(fcntl(fd, F_OFD_GETLK, &lock), ==, 0);
+    close(fd);
+    return lock.l_type != F_UNLCK;
+}
+
 /* A disk that is served has one writer. */
 static void test_served(void)
 {
@@ -485,7 +496,9 @@ static void test_share(void)
                                    "Failed to get shared \"write\" lock"));
     bdrv_unref(other);
     file = writer->file;
+    g_assert_false(is_locked("image", 103) || is_locked("image", 201));
     g_assert_true(file->drv->claim(file, BDRV_CLAIM_RESIZE, NULL));
+    g_assert_true(is_locked("image", 103) && is_locked("image", 201));
     expect_lock_error(base_of(image), 0, "\"write\"");
     other = open_ok(base_of(image), "raw", NULL, RO);
     g_assert_false(other->file->drv->claim(other->file, 0, NULL));

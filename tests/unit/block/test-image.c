@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -160,8 +161,7 @@ static void test_resize_fails(void)
     g_assert_cmpint(bs->total_bytes, ==, 64 * K);
 }
 
-/* --- creating --- */
-
+/* With the raw driver. NULL: it works. */
 static void create(const char *name, const char *options, const char *message)
 {
     g_autoptr(GError) error = NULL;
@@ -171,6 +171,94 @@ static void create(const char *name, const char *options, const char *message)
     g_assert_cmpstr(error ? error->message : NULL, ==, message);
     g_assert_true(ok == !message);
 }
+
+/* Half of the way there, the file is as long as it was. */
+static void test_resize_no_space(void)
+{
+    g_autoptr(TestImage) image = image_here(0);
+    g_autoptr(GError) error = NULL;
+    BlockDriverState *bs;
+    struct stat st;
+
+    g_assert_cmpint(mkdir("small", 0700), ==, 0);
+    if (mount("none", "small", "tmpfs", 0, "size=1m") < 0) {
+        g_test_skip("cannot mount a small file system");
+        return;
+    }
+    g_assert_true(g_file_set_contents("small/a", "abc", 3, NULL));
+    bs = bdrv_open_image("small/a", "raw", NULL, 0, &error);
+    g_assert_no_error(error);
+    resize(bs, 4096 * K, PREALLOC_FULL, "Could not write zeros for "
+           "preallocation: No space left on device");
+    g_assert_cmpint(stat("small/a", &st), ==, 0);
+    g_assert_cmpint(st.st_size, ==, 3);
+    resize(bs, 4096 * K, PREALLOC_FALLOC, "Could not preallocate new data: No "
+           "space left on device");
+    bdrv_unref(bs);
+    create("small/b", "size=4M,preallocation=full", "Could not write zeros "
+           "for preallocation: No space left on device");
+    g_assert_cmpint(access("small/b", F_OK), ==, -1);
+    g_assert_cmpint(umount("small"), ==, 0);
+}
+
+/* --- over a backing file --- */
+
+static bool last_zero; /* what the format was told last */
+
+static bool over_open(BlockDriverState *bs, Options *opts, GError **error)
+{
+    bs->total_bytes = 64 * K;
+    return bdrv_open_child(bs, opts, "backing",
+                           BDRV_CHILD_BACKING | BDRV_CHILD_OPTIONAL,
+                           &bs->backing, error);
+}
+
+static bool coroutine_fn over_truncate(BlockDriverState *bs,
+                                       const BlockTruncate *to,
+                                       GError **error)
+{
+    last_zero = to->zero;
+    bs->total_bytes = to->bytes;
+    return true;
+}
+
+static void over_submit(BlockDriverState *bs, BlockRequest *req)
+{
+    g_assert_not_reached();
+}
+
+static const BlockImageOps over_image = { .co_truncate = over_truncate };
+
+static const BlockDriver over_driver = {
+    .name = "test-over",
+    .image = &over_image,
+    .open = over_open,
+    .submit = over_submit,
+};
+
+/* What was cut off, or never was there, is not what the backing file has. */
+static void test_resize_over_backing(void)
+{
+    g_autoptr(BlockDriverState) bs = test_open(
+        "test-over,file.driver=null-co,backing.driver=null-co,"
+        "backing.size=128k");
+    g_autoptr(BlockDriverState) alone =
+        test_open("test-over,file.driver=null-co");
+
+    resize(bs, 96 * K, PREALLOC_OFF, NULL);
+    g_assert_true(last_zero);
+    resize(bs, 32 * K, PREALLOC_OFF, NULL);
+    g_assert_false(last_zero);
+    resize(bs, 256 * K, PREALLOC_OFF, NULL);
+    g_assert_true(last_zero);
+    resize(bs, 512 * K, PREALLOC_OFF, NULL);
+    g_assert_false(last_zero);
+    resize(alone, 512 * K, PREALLOC_OFF, NULL);
+    g_assert_false(last_zero);
+}
+
+
+/* --- creating --- */
 
 static struct stat stat_of(const char *name)
 {
@@ -327,6 +415,9 @@ int main(int argc, char **argv)
     g_test_add_func("/image/resize-direct", test_resize_direct);
     g_test_add_func("/image/resize-refused", test_resize_refused);
     g_test_add_func("/image/resize-fails", test_resize_fails);
+    g_test_add_func("/image/resize-no-space", test_resize_no_space);
+    bdrv_register(&over_driver);
+    g_test_add_func("/image/resize-over-backing", test_resize_over_backing);
     g_test_add_func("/image/create", test_create);
     g_test_add_func("/image/create-refused", test_create_refused);
     g_test_add_func("/image/create-in-use", test_create_in_use);

@@ -175,7 +175,8 @@ static void test_locks(void)
     g_assert_false(can_open(RO));
     g_assert_true(bdrv_reopen(bs, RO, NULL));
     other = open_image("test-told", RO);
-    g_assert_false(bdrv_reopen(bs, 0, &error));
+    g_assert_false(bdrv_reopen(bs, BDRV_OPEN_DIRECT, &error));
+    g_assert_cmpuint(bs->file->limits.request_alignment, ==, 1);
     g_assert_cmpstr(error->message, ==, "Failed to get \"write\" lock\nIs "
                     "another process using the image [image]?");
     g_assert_true(bs->read_only && bs->file->read_only);

@@ -120,6 +120,8 @@ void block_bitmap_info_free(void *bitmap);
 
 typedef struct BlockImageInfo {
     int64_t cluster_bytes;      /* 0: none */
+    int64_t vm_state_offset;    /* where the state of a virtual machine goes,
+                                   in guest bytes; 0: nowhere */
     bool dirty;
     bool corrupt;
     GPtrArray *snapshots;       /* of BlockSnapshot, owned; or NULL */

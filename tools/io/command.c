@@ -29,6 +29,7 @@ static const IoCommand *const commands[] = {
     &io_cmd_discard,
     &io_cmd_flush,
     &cmd_help,
+    &io_cmd_info,
     &io_cmd_length,
     &io_cmd_map,
     &io_cmd_open,

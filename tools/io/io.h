@@ -52,6 +52,7 @@ extern const IoCommand io_cmd_break;
 extern const IoCommand io_cmd_close;
 extern const IoCommand io_cmd_discard;
 extern const IoCommand io_cmd_flush;
+extern const IoCommand io_cmd_info;
 extern const IoCommand io_cmd_length;
 extern const IoCommand io_cmd_map;
 extern const IoCommand io_cmd_open;

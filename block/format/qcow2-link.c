@@ -29,15 +29,6 @@ void qcow2_mark_l2_dirty(BlockDriverState *bs, void *slice)
     s->write->changes++;
 }
 
-/* The bits of the subclusters of [from, to) of a cluster. */
-static uint64_t subcluster_mask(const Qcow2State *s, int64_t from, int64_t to)
-{
-    unsigned first = from >> s->subcluster_bits;
-    unsigned end = to >> s->subcluster_bits;
-
-    return ((1ULL << end) - 1) & ~((1ULL << first) - 1);
-}
-
 /* What the bitmap of a cluster says once [from, to) of it is allocated. */
 static void link_bitmap(const Qcow2State *s, void *slice, unsigned index,
                         uint64_t mask)
@@ -65,7 +56,7 @@ static void link_cluster(const Qcow2Run *run, void *slice, unsigned index,
         entry = (run->host + (start - run->guest)) | QCOW2_COPIED;
     }
     if (qcow2_has_subclusters(s)) {
-        link_bitmap(s, slice, index, subcluster_mask(s, from, to));
+        link_bitmap(s, slice, index, qcow2_subcluster_mask(s, from, to));
     }
     qcow2_set_l2_entry(s, slice, index, entry);
     if (run->place == QCOW2_NEW) {

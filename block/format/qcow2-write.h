@@ -241,6 +241,16 @@ void qcow2_write_planned(Qcow2WriteState *w, Qcow2Write *write, int ret);
 /* Completes what is finished. Not from inside submit. */
 void qcow2_complete_finished(Qcow2WriteState *w);
 
+/* The bits of the subclusters of [from, to) of a cluster. */
+static inline uint64_t qcow2_subcluster_mask(const Qcow2State *s,
+                                             int64_t from, int64_t to)
+{
+    unsigned first = from >> s->subcluster_bits;
+    unsigned end = to >> s->subcluster_bits;
+
+    return ((1ULL << end) - 1) & ~((1ULL << first) - 1);
+}
+
 /* --- qcow2-plan.c --- */
 
 /* Plans all that is pending and starts it. s->lock is held. */

@@ -51,9 +51,15 @@ static bool table_leads_to(const uint64_t *table, uint64_t entries,
     return false;
 }
 
+/* None while they have not been read. */
+static unsigned n_snapshots(const Qcow2State *s)
+{
+    return s->snapshots ? s->snapshot_count : 0;
+}
+
 static unsigned check_snapshots(const Qcow2State *s, Range range)
 {
-    for (unsigned i = 0; i < s->snapshot_count; i++) {
+    for (unsigned i = 0; i < n_snapshots(s); i++) {
         const Qcow2Snapshot *snapshot = &s->snapshots[i];
 
         if (overlap(range, snapshot->l1_offset,
@@ -163,7 +169,7 @@ static void map_fill(const Qcow2State *s, Qcow2OverlapMap *map)
                     QCOW2_REFTABLE_OFFSET);
     map_add(s, map, s->snapshots_offset, s->snapshots_bytes);
     map_add(s, map, s->bitmap_directory_offset, s->bitmap_directory_bytes);
-    for (unsigned i = 0; i < s->snapshot_count; i++) {
+    for (unsigned i = 0; i < n_snapshots(s); i++) {
         const Qcow2Snapshot *snapshot = &s->snapshots[i];
 
         map_add(s, map, snapshot->l1_offset,
@@ -300,7 +306,7 @@ static int coroutine_fn check_inactive_l2(BlockDriverState *bs, unsigned ign,
     if (!(s->overlap_check & ~ign & QCOW2_OL_INACTIVE_L2)) {
         return 0;
     }
-    for (unsigned i = 0; i < s->snapshot_count && ret == 0; i++) {
+    for (unsigned i = 0; i < n_snapshots(s) && ret == 0; i++) {
         ret = check_snapshot_l2(bs, &s->snapshots[i], range);
     }
     return ret;

@@ -13,8 +13,9 @@
  *              |---- run 1 -----|        |- run 2-|
  *
  * A and B share a cluster and so a run. Runs claim their clusters, and their
- * data is sent off. A write that touches what was claimed before, or overlaps
- * another one of the burst, has to wait for that.
+ * data is sent off. A write that touches what was claimed before has to wait
+ * for that; one that overlaps an earlier one is left for the next round, as is
+ * what came after it.
  */
 #include "qcow2-write.h"
 
@@ -28,8 +29,6 @@
 typedef struct Plan {
     BlockDriverState *bs;
     Qcow2State *s;
-    int64_t end;             /* of the writes planned so far */
-    Qcow2WriteList later;    /* overlap one of them */
     Qcow2PieceList in_place;
     Qcow2PieceList placed;   /* REUSE and NEW, by guest offset */
     Qcow2RunList runs;
@@ -194,17 +193,12 @@ static void coroutine_fn plan_write(Plan *plan, Qcow2Write *write)
     int64_t end = write->offset + write->bytes;
     Qcow2Claim *claim;
 
-    if (write->offset < plan->end) {
-        qcow2_write_list_add(&plan->later, write);
-        return;
-    }
     claim = qcow2_claim_find(w, round_down(write->offset, unit),
                              round_up(end, unit));
     if (claim) {
         qcow2_claim_wait(claim, &write->waiter);
         return;
     }
-    plan->end = end;
     write->pieces = 1;
     write->epoch = qcow2_epoch_enter(plan->s);
     qcow2_write_planned(w, write, cut(plan, write));
@@ -453,26 +447,61 @@ static int compare_writes(gconstpointer a, gconstpointer b)
     return (left->offset > right->offset) - (left->offset < right->offset);
 }
 
+static bool overlap(const Qcow2Write *a, const Qcow2Write *b)
+{
+    return a->offset < b->offset + b->bytes &&
+           b->offset < a->offset + a->bytes;
+}
+
+/* The burst is sorted. */
+static bool burst_overlaps(const GPtrArray *burst)
+{
+    for (unsigned i = 1; i < burst->len; i++) {
+        if (overlap(burst->pdata[i - 1], burst->pdata[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool overlaps_earlier(const Qcow2Write *head, const Qcow2Write *write)
+{
+    for (const Qcow2Write *other = head; other != write;
+         other = other->next) {
+        if (overlap(other, write)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* All up to the first one that overlaps another one. It does not overtake
+ * that, nor does what comes after it. */
+static void take_until_overlap(Qcow2WriteState *w)
+{
+    Qcow2Write **link = &w->pending.head;
+
+    g_ptr_array_set_size(w->burst, 0);
+    while (*link && !overlaps_earlier(w->pending.head, *link)) {
+        g_ptr_array_add(w->burst, *link);
+        link = &(*link)->next;
+    }
+    w->pending.head = *link;
+    g_ptr_array_sort(w->burst, compare_writes);
+}
+
 static void take_pending(Qcow2WriteState *w)
 {
     g_ptr_array_set_size(w->burst, 0);
     for (Qcow2Write *write = w->pending.head; write; write = write->next) {
         g_ptr_array_add(w->burst, write);
     }
-    qcow2_write_list_init(&w->pending);
-    g_ptr_array_sort(w->burst, compare_writes); /* stable */
-}
-
-static void put_back(Qcow2WriteState *w, Qcow2WriteList *later)
-{
-    if (!later->head) {
-        return;
+    g_ptr_array_sort(w->burst, compare_writes);
+    if (G_UNLIKELY(burst_overlaps(w->burst))) {
+        take_until_overlap(w);
+    } else {
+        qcow2_write_list_init(&w->pending);
     }
-    *later->tail = w->pending.head;
-    if (!w->pending.head) {
-        w->pending.tail = later->tail;
-    }
-    w->pending.head = later->head;
 }
 
 void coroutine_fn qcow2_co_plan_writes(BlockDriverState *bs)
@@ -483,7 +512,6 @@ void coroutine_fn qcow2_co_plan_writes(BlockDriverState *bs)
     while (w->pending.head) {
         Plan plan = { .bs = bs, .s = s };
 
-        qcow2_write_list_init(&plan.later);
         qcow2_piece_list_init(&plan.in_place);
         qcow2_piece_list_init(&plan.placed);
         qcow2_run_list_init(&plan.runs);
@@ -494,6 +522,5 @@ void coroutine_fn qcow2_co_plan_writes(BlockDriverState *bs)
         count_clusters(&plan);
         place_pieces(&plan);
         start(&plan);
-        put_back(w, &plan.later);
     }
 }

@@ -35,6 +35,8 @@ struct TestDisk {
     unsigned counts[BLOCK_OP__COUNT];
     unsigned fail_after[BLOCK_OP__COUNT], fail_count[BLOCK_OP__COUNT];
     int64_t flushes;
+    bool hold[BLOCK_OP__COUNT];
+    GPtrArray *held;     /* of Pending */
 };
 
 typedef struct DiskNode {
@@ -60,6 +62,7 @@ TestDisk *test_disk_new(const char *name, uint32_t seed)
 
     disk->name = g_strdup(name);
     disk->data = g_byte_array_new();
+    disk->held = g_ptr_array_new();
     disk->rand = g_rand_new_with_seed(seed);
     if (!disks) {
         disks = g_ptr_array_new();
@@ -74,6 +77,8 @@ void test_disk_free(TestDisk *disk)
     if (disks->len == 0) {
         g_clear_pointer(&disks, g_ptr_array_unref);
     }
+    g_assert_cmpuint(disk->held->len, ==, 0);
+    g_ptr_array_unref(disk->held);
     g_byte_array_unref(disk->data);
     g_clear_pointer(&disk->before, g_byte_array_unref);
     g_clear_pointer(&disk->log, g_ptr_array_unref);
@@ -393,7 +398,27 @@ static void disk_submit(BlockDriverState *bs, BlockRequest *req)
         pending->flush = ++node->disk->flushes;
         remember(node->disk, ENTRY_FLUSH_BEGIN, 0, pending->flush, NULL);
     }
-    aio_bh_once(req->ctx, pending_bh, pending);
+    if (node->disk->hold[req->op]) {
+        g_ptr_array_add(node->disk->held, pending);
+    } else {
+        aio_bh_once(req->ctx, pending_bh, pending);
+    }
+}
+
+void test_disk_hold(TestDisk *disk, BlockOp op)
+{
+    disk->hold[op] = true;
+}
+
+void test_disk_release(TestDisk *disk)
+{
+    memset(disk->hold, 0, sizeof(disk->hold));
+    for (unsigned i = 0; i < disk->held->len; i++) {
+        Pending *pending = disk->held->pdata[i];
+
+        aio_bh_once(pending->req->ctx, pending_bh, pending);
+    }
+    g_ptr_array_set_size(disk->held, 0);
 }
 
 static bool disk_open(BlockDriverState *bs, Options *opts, GError **error)

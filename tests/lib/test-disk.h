@@ -45,6 +45,9 @@ void test_disk_cut(const TestDisk *disk, unsigned length, GRand *rand,
  * fails with -EIO; @count of them do. */
 void test_disk_fail(TestDisk *disk, BlockOp op, unsigned after,
                     unsigned count);
+/* Requests of that kind that come now wait until they are released. */
+void test_disk_hold(TestDisk *disk, BlockOp op);
+void test_disk_release(TestDisk *disk);
 /* Requests of that kind so far. */
 unsigned test_disk_count(const TestDisk *disk, BlockOp op);
 void test_disk_reset_counts(TestDisk *disk);

@@ -221,6 +221,7 @@ static void take_geometry(BlockDriverState *bs, const Qcow2Header *h)
     s->l2_bits = h->cluster_bits - (extended ? 4 : 3);
     s->subclusters = extended ? 32 : 1;
     s->subcluster_bits = h->cluster_bits - (extended ? 5 : 0);
+    s->l1_shift = s->cluster_bits + s->l2_bits;
     s->refcount_order = h->refcount_order;
     s->refcount_bits = 1U << h->refcount_order;
     s->refcount_max = UINT64_MAX >> (64 - s->refcount_bits);
@@ -230,6 +231,10 @@ static void take_geometry(BlockDriverState *bs, const Qcow2Header *h)
     s->incompatible = h->incompatible_features;
     s->compatible = h->compatible_features;
     s->autoclear = h->autoclear_features;
+    s->plain_bits = extended || qcow2_has_data_file(s)
+                        ? 0
+                        : QCOW2_COPIED |
+                              (QCOW2_L2_OFFSET & ~(s->cluster_size - 1));
 }
 
 static void take_tables(BlockDriverState *bs, const Qcow2Header *h)

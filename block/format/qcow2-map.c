@@ -259,7 +259,7 @@ static Fault map_slice(const Qcow2State *s, const void *slice,
 static void map_nothing(const Qcow2State *s, int64_t offset, int64_t bytes,
                         Qcow2Extent *extent)
 {
-    int64_t span = 1LL << (s->cluster_bits + s->l2_bits);
+    int64_t span = 1LL << s->l1_shift;
 
     extent->kind = QCOW2_UNALLOCATED;
     extent->bytes = MIN(bytes, span - (offset & (span - 1)));
@@ -269,7 +269,7 @@ static void map_nothing(const Qcow2State *s, int64_t offset, int64_t bytes,
 
 static Fault find_place(const Qcow2State *s, int64_t offset, Place *place)
 {
-    uint64_t l1_index = (uint64_t)offset >> (s->cluster_bits + s->l2_bits);
+    uint64_t l1_index = (uint64_t)offset >> s->l1_shift;
     uint64_t entry;
 
     place->offset = offset;
@@ -318,6 +318,35 @@ int qcow2_map_cached(BlockDriverState *bs, int64_t offset, int64_t bytes,
     }
     return map_slice(s, slice, &place, bytes, extent) == FAULT_NONE ? 1
                                                                     : -EIO;
+}
+
+/* Everything that is not as usual shows as a bit that should not be there. */
+static bool is_plain(const Qcow2State *s, uint64_t entry)
+{
+    return (entry & ~s->plain_bits) == 0 && (entry & ~QCOW2_COPIED);
+}
+
+uint64_t qcow2_plain_entry(const Qcow2State *s, int64_t offset,
+                           int64_t bytes)
+{
+    uint64_t l1_index = (uint64_t)offset >> s->l1_shift;
+    unsigned l2_index = (offset >> s->cluster_bits) & ((1U << s->l2_bits) - 1);
+    unsigned slice_index = l2_index & (s->l2_slice_entries - 1);
+    const uint64_t *slice;
+    uint64_t entry;
+
+    if (qcow2_offset_in_cluster(s, offset) + bytes > s->cluster_size ||
+        l1_index >= s->l1_entries || !is_plain(s, s->l1[l1_index])) {
+        return 0;
+    }
+    slice = qcow2_cache_peek(s->l2_cache,
+                             (s->l1[l1_index] & ~QCOW2_COPIED) +
+                                 (l2_index - slice_index) * sizeof(*slice));
+    if (!slice) {
+        return 0;
+    }
+    entry = GUINT64_FROM_BE(slice[slice_index]);
+    return is_plain(s, entry) ? entry : 0;
 }
 
 /* --- with waiting --- */

@@ -28,49 +28,68 @@ static void pass_on(BlockDriverState *bs, BlockRequest *req, int64_t host)
     bdrv_submit(s->data_file, req);
 }
 
-static void submit_read(BlockDriverState *bs, BlockRequest *req)
+/* Where the one stretch of the data file begins that the request is; -1 when
+ * there is none, or it is not known without waiting. */
+static int64_t find_host(BlockDriverState *bs, const BlockRequest *req,
+                         bool *in_place)
 {
-    Qcow2State *s = bs->opaque;
+    const Qcow2State *s = bs->opaque;
+    uint64_t entry = qcow2_plain_entry(s, req->offset, req->bytes);
     Qcow2Extent extent;
 
-    if (G_UNLIKELY(qcow2_map_cached(bs, req->offset, req->bytes, &extent) !=
-                   1) ||
-        G_UNLIKELY(extent.kind != QCOW2_NORMAL) ||
-        G_UNLIKELY(extent.bytes < req->bytes) ||
-        G_UNLIKELY(extent.host > s->data_file->total_bytes - req->bytes)) {
+    if (G_LIKELY(entry)) {
+        *in_place = entry & QCOW2_COPIED;
+        return (entry & QCOW2_L2_OFFSET) +
+               qcow2_offset_in_cluster(s, req->offset);
+    }
+    if (qcow2_map_cached(bs, req->offset, req->bytes, &extent) != 1 ||
+        extent.kind != QCOW2_NORMAL || extent.bytes < req->bytes) {
+        return -1;
+    }
+    *in_place = extent.in_place;
+    return extent.host;
+}
+
+static void submit_read(BlockDriverState *bs, BlockRequest *req)
+{
+    const Qcow2State *s = bs->opaque;
+    bool in_place;
+    int64_t host = find_host(bs, req, &in_place);
+
+    if (G_UNLIKELY(host < 0 ||
+                   host > s->data_file->total_bytes - req->bytes)) {
         qcow2_read_submit(bs, req);
         return;
     }
-    pass_on(bs, req, extent.host);
+    pass_on(bs, req, host);
 }
 
 /* Whether a write to the data may pass as it is. */
 static bool may_overwrite(BlockDriverState *bs, const BlockRequest *req,
-                          const Qcow2Extent *extent)
+                          int64_t host)
 {
     const Qcow2State *s = bs->opaque;
 
-    if (!s->write_ready || extent->kind != QCOW2_NORMAL ||
-        !extent->in_place || extent->bytes < req->bytes ||
+    if (!s->write_ready ||
         ((req->flags & BLOCK_REQ_FUA) && qcow2_is_unflushed(bs))) {
         return false;
     }
     return s->data_file != bs->file ||
            (!(s->overlap_check & QCOW2_OL_INACTIVE_L2) &&
-            !qcow2_overlaps(bs, 0, extent->host, req->bytes));
+            !qcow2_overlaps(bs, 0, host, req->bytes));
 }
 
 static void submit_write(BlockDriverState *bs, BlockRequest *req)
 {
-    Qcow2Extent extent;
+    bool in_place;
+    int64_t host = find_host(bs, req, &in_place);
 
-    if (G_UNLIKELY(qcow2_map_cached(bs, req->offset, req->bytes, &extent) !=
-                   1) ||
-        G_UNLIKELY(!may_overwrite(bs, req, &extent))) {
+    if (G_UNLIKELY(host < 0 || !in_place ||
+                   !may_overwrite(bs, req, host))) {
         qcow2_write_submit(bs, req);
         return;
     }
-    pass_on(bs, req, extent.host);
+    pass_on(bs, req, host);
 }
 
 typedef struct FlushRequest {

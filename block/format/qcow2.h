@@ -146,6 +146,9 @@ typedef struct Qcow2State {
     unsigned l2_slice_entries;   /* of the part that is cached as one */
     unsigned subclusters;        /* in a cluster: 1 or 32 */
     unsigned subcluster_bits;
+    unsigned l1_shift;           /* from guest offset to L1 index */
+    uint64_t plain_bits;         /* what an entry may have that
+                                    qcow2_plain_entry() finds; 0: none */
     unsigned refcount_order;
     unsigned refcount_bits;
     uint64_t refcount_max;
@@ -315,6 +318,14 @@ int coroutine_fn qcow2_co_read_table(BlockDriverState *file, uint64_t offset,
  */
 int qcow2_map_cached(BlockDriverState *bs, int64_t offset, int64_t bytes,
                      Qcow2Extent *extent);
+
+/*
+ * The short way for most requests: the L2 entry of the one cluster that all of
+ * [offset, offset + bytes) is in, if it is in memory and the cluster is
+ * allocated and neither zero nor compressed. 0: qcow2_map_cached() knows.
+ */
+uint64_t qcow2_plain_entry(const Qcow2State *s, int64_t offset,
+                           int64_t bytes);
 
 /* The same, reading tables as needed; s->lock is held. 0 or an errno. */
 int coroutine_fn qcow2_co_map(BlockDriverState *bs, int64_t offset,

@@ -17,6 +17,7 @@
 #include "block/engine/thread-pool-internal.h"
 #include "tests/lib/blk-rig.h"
 #include "tests/lib/guest-blk.h"
+#include "tests/lib/qcow2-image.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -47,6 +48,7 @@ typedef struct CostCase {
     bool sequential;    /* merged by the device */
     bool worker;        /* count the worker instead of the home thread */
     bool poll;          /* the loop polls: no kick, no sleep */
+    bool qcow2;         /* an image with all clusters allocated */
 } CostCase;
 
 static const CostCase cases[] = {
@@ -59,6 +61,7 @@ static const CostCase cases[] = {
     { "native-sequential", "native", 32, true },
     { "native-depth-1", "native", 1, false },
     { "native-polling", "native", 32, false, .poll = true },
+    { "native-qcow2", "native", 32, false, .qcow2 = true },
     { "io_uring", "io_uring", 32, false },
     { "io_uring-polling", "io_uring", 32, false, .poll = true },
 };
@@ -230,6 +233,36 @@ static bool engine_is_there(const char *name, AioContext *ctx)
                      engine_type(engine_get(ctx, type)) == type);
 }
 
+static bool bench_make_image(Bench *bench)
+{
+    if (!bench->cost->qcow2) {
+        bench->image = test_image_new(IMAGE_BYTES);
+        return true;
+    }
+    if (!test_program_present("qemu-img")) {
+        fprintf(stderr, "there is no qemu-img to make an image\n");
+        return false;
+    }
+    bench->image = qcow2_image_new("preallocation=full", "4M");
+    return true;
+}
+
+static char *bench_blockdev(const Bench *bench)
+{
+    const CostCase *cost = bench->cost;
+
+    if (!cost->engine) {
+        return g_strdup("driver=null-co,node-name=n0,size=4M");
+    }
+    return g_strdup_printf(cost->qcow2
+                               ? "driver=qcow2,node-name=n0,file.driver=file,"
+                                 "file.filename=%s,file.aio=%s,"
+                                 "file.cache.direct=on"
+                               : "driver=file,node-name=n0,filename=%s,"
+                                 "aio=%s,cache.direct=on",
+                           test_image_path(bench->image), cost->engine);
+}
+
 /* False where the case cannot run. */
 static bool bench_open(Bench *bench)
 {
@@ -244,12 +277,10 @@ static bool bench_open(Bench *bench)
         },
     };
 
-    bench->image = test_image_new(IMAGE_BYTES);
-    blockdev = engine
-        ? g_strdup_printf("driver=file,node-name=n0,filename=%s,aio=%s,"
-                          "cache.direct=on", test_image_path(bench->image),
-                          engine)
-        : g_strdup("driver=null-co,node-name=n0,size=4M");
+    if (!bench_make_image(bench)) {
+        return false;
+    }
+    blockdev = bench_blockdev(bench);
     conf.blockdev = blockdev;
     bench->rig = blk_rig_new(&conf, &error);
     if (!bench->rig) {
@@ -302,7 +333,7 @@ static int run(const CostCase *cost)
     count_worker = cost->worker;
     replace_syscalls();
     if (!bench_open(&bench)) {
-        test_image_free(bench.image);
+        g_clear_pointer(&bench.image, test_image_free);
         return 77;
     }
     bench_make_requests(&bench);

@@ -254,6 +254,35 @@ static void test_subclusters(void)
     tables_end(&t, bs);
 }
 
+/* The short way agrees with the long one, or knows nothing. */
+static void test_plain_entry(void)
+{
+    static const uint64_t flags[] = {
+        0, QCOW2_COPIED, QCOW2_ZERO, QCOW2_COMPRESSED, 512, 0x10, 1ULL << 56,
+    };
+    Tables t = tables_new("");
+    BlockDriverState *bs;
+    Qcow2State *s;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(flags); i++) {
+        set(&t, i, HOST(i) | flags[i]);
+    }
+    bs = open_tables(&t);
+    s = bs->opaque;
+    g_assert_cmphex(qcow2_plain_entry(s, 0, 512), ==, 0);
+    map(bs, 0, CLUSTER);
+    for (unsigned i = 0; i < 64; i++) {
+        uint64_t wanted = i < 2 ? HOST(i) | flags[i] : 0;
+        int64_t at = i * CLUSTER;
+
+        g_assert_cmphex(qcow2_plain_entry(s, at, CLUSTER), ==, wanted);
+        g_assert_cmphex(qcow2_plain_entry(s, at + 512, 512), ==, wanted);
+        g_assert_cmphex(qcow2_plain_entry(s, at + 512, CLUSTER), ==, 0);
+    }
+    g_assert_cmphex(qcow2_plain_entry(s, 1LL << 40, 512), ==, 0);
+    tables_end(&t, bs);
+}
+
 /* --- what the specification does not allow --- */
 
 #define NO_BITMAP UINT64_MAX
@@ -360,6 +389,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-map/compressed", test_compressed);
     g_test_add_func("/qcow2-map/ends", test_ends);
     g_test_add_func("/qcow2-map/cached", test_cached);
+    g_test_add_func("/qcow2-map/plain-entry", test_plain_entry);
     g_test_add_func("/qcow2-map/subclusters", test_subclusters);
     g_test_add_func("/qcow2-map/data-file", test_data_file);
     for (unsigned i = 0; i < G_N_ELEMENTS(broken); i++) {

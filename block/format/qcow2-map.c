@@ -30,7 +30,6 @@ typedef enum Fault {
     FAULT_L1_RESERVED,
     FAULT_RESERVED,
     FAULT_UNALIGNED,
-    FAULT_ZERO_UNALIGNED,
     FAULT_ZERO_IN_V2,
     FAULT_SUBCLUSTERS,
     FAULT_COMPRESSED_DATA_FILE,
@@ -145,11 +144,10 @@ static Fault look_at_compressed(const Qcow2State *s, uint64_t entry,
     return qcow2_has_data_file(s) ? FAULT_COMPRESSED_DATA_FILE : FAULT_NONE;
 }
 
-static Fault check_host(const Qcow2State *s, int64_t offset, uint64_t host,
-                        bool zero)
+static Fault check_host(const Qcow2State *s, int64_t offset, uint64_t host)
 {
     if (host & (s->cluster_size - 1)) {
-        return zero ? FAULT_ZERO_UNALIGNED : FAULT_UNALIGNED;
+        return FAULT_UNALIGNED;
     }
     if (qcow2_has_data_file(s) &&
         host != (uint64_t)qcow2_cluster_start(s, offset)) {
@@ -181,7 +179,7 @@ static Fault look_at_standard(const Qcow2State *s, uint64_t entry,
         return FAULT_ZERO_IN_V2;
     }
     if (has_host) {
-        fault = check_host(s, offset, entry & QCOW2_L2_OFFSET, zero);
+        fault = check_host(s, offset, entry & QCOW2_L2_OFFSET);
         if (G_UNLIKELY(fault != FAULT_NONE)) {
             return fault;
         }
@@ -351,39 +349,112 @@ uint64_t qcow2_plain_entry(const Qcow2State *s, int64_t offset,
 
 /* --- with waiting --- */
 
+/* In QEMU's words. @entry is L2's or, where the fault is there, L1's. */
+static char *describe(const Qcow2State *s, Fault fault, const Place *place,
+                      uint64_t entry)
+{
+    uint64_t host = entry & QCOW2_L2_OFFSET;
+    g_autofree char *where =
+        g_strdup_printf("(L2 offset: %#" PRIx64 ", L2 index: %#x)",
+                        place->l2_offset, place->l2_index);
+
+    switch (fault) {
+    case FAULT_L1_UNALIGNED:
+        return g_strdup_printf("L2 table offset %#" PRIx64 " unaligned (L1 "
+                               "index: %#x)", host, place->l1_index);
+    case FAULT_L1_RESERVED:
+        return g_strdup_printf("L1 entry with reserved bits set: %" PRIx64
+                               " (L1 index: %#x)", entry, place->l1_index);
+    case FAULT_RESERVED:
+        return g_strdup_printf("L2 entry with reserved bits set: %" PRIx64
+                               " %s", entry, where);
+    case FAULT_UNALIGNED:
+        return g_strdup_printf("Cluster allocation offset %#" PRIx64
+                               " unaligned %s", host, where);
+    case FAULT_ZERO_IN_V2:
+        return g_strdup_printf("Zero cluster entry found in pre-v3 image %s",
+                               where);
+    case FAULT_SUBCLUSTERS:
+        return g_strdup_printf("Invalid cluster entry found  %s", where);
+    case FAULT_COMPRESSED_DATA_FILE:
+        return g_strdup_printf("Compressed cluster entry found in image with "
+                               "external data file %s", where);
+    case FAULT_NOT_GUEST_OFFSET:
+        return g_strdup_printf("External data file host cluster offset %#"
+                               PRIx64 " does not match guest cluster offset: "
+                               "%#" PRIx64 ", L2 index: %#x)", host,
+                               qcow2_cluster_start(s, place->offset),
+                               place->l2_index);
+    case FAULT_NONE:
+        break;
+    }
+    g_assert_not_reached();
+}
+
+/* What only has bits that nobody has given a meaning yet costs the guest that
+ * cluster, and not the disk. */
+static void coroutine_fn report(BlockDriverState *bs, Fault fault,
+                                const Place *place, uint64_t entry)
+{
+    bool fatal = fault != FAULT_RESERVED && fault != FAULT_L1_RESERVED;
+    g_autofree char *what = describe(bs->opaque, fault, place, entry);
+
+    qcow2_co_signal_corruption(bs, fatal, -1, "%s", what);
+}
+
+static int coroutine_fn get_slice(BlockDriverState *bs, int64_t offset,
+                                  Place *place, void **slice)
+{
+    const Qcow2State *s = bs->opaque;
+    Fault fault = find_place(s, offset, place);
+
+    *slice = NULL;
+    if (fault != FAULT_NONE) {
+        report(bs, fault, place, s->l1[place->l1_index]);
+        return -EIO;
+    }
+    if (place->l2_offset == 0) {
+        return 0;
+    }
+    return qcow2_cache_get(s->l2_cache, slice_offset(s, place), slice);
+}
+
 int coroutine_fn qcow2_co_map(BlockDriverState *bs, int64_t offset,
                               int64_t bytes, Qcow2Extent *extent)
 {
     const Qcow2State *s = bs->opaque;
+    uint64_t entry;
     void *slice;
     Place place;
-    Fault fault = find_place(s, offset, &place);
-    int ret;
+    Fault fault;
+    int ret = get_slice(bs, offset, &place, &slice);
 
-    if (fault == FAULT_NONE && place.l2_offset == 0) {
+    if (ret < 0) {
+        return ret;
+    }
+    if (!slice) {
         map_nothing(s, offset, bytes, extent);
         return 0;
     }
-    if (fault == FAULT_NONE) {
-        ret = qcow2_cache_get(s->l2_cache, slice_offset(s, &place), &slice);
-        if (ret < 0) {
-            return ret;
-        }
-        fault = map_slice(s, slice, &place, bytes, extent);
-        qcow2_cache_put(s->l2_cache, &slice);
+    fault = map_slice(s, slice, &place, bytes, extent);
+    entry = qcow2_l2_entry(s, slice, place.slice_index);
+    qcow2_cache_put(s->l2_cache, &slice);
+    if (fault != FAULT_NONE) {
+        report(bs, fault, &place, entry);
+        return -EIO;
     }
-    return fault == FAULT_NONE ? 0 : -EIO;
+    return 0;
 }
 
 int coroutine_fn qcow2_co_get_l2_slice(BlockDriverState *bs, int64_t offset,
                                        void **slice, unsigned *index)
 {
-    const Qcow2State *s = bs->opaque;
     Place place;
+    int ret = get_slice(bs, offset, &place, slice);
 
-    if (find_place(s, offset, &place) != FAULT_NONE || !place.l2_offset) {
-        return -EIO;
+    if (ret < 0 || !*slice) {
+        return ret < 0 ? ret : -EIO;
     }
     *index = place.slice_index;
-    return qcow2_cache_get(s->l2_cache, slice_offset(s, &place), slice);
+    return 0;
 }

@@ -7,8 +7,11 @@
 #include "tests/lib/qcow2-image.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <string.h>
 
 #include "block/format/qcow2.h"
+#include "block/log.h"
 
 #define KIB     1024
 #define CLUSTER (64 * KIB)
@@ -292,17 +295,28 @@ typedef struct Broken {
     const char *options;
     uint64_t entry;
     uint64_t bitmap; /* or NO_BITMAP */
+    const char *said;
+    bool survives;   /* only that cluster cannot be used */
 } Broken;
 
 static const Broken broken[] = {
-    { "unaligned", "", HOST(1) + 512, NO_BITMAP },
-    { "zero-unaligned", "", (HOST(1) + 512) | QCOW2_ZERO, NO_BITMAP },
-    { "reserved-low", "", HOST(1) | 0x10, NO_BITMAP },
-    { "reserved-high", "", HOST(1) | 1ULL << 60, NO_BITMAP },
-    { "zero-in-v2", "compat=0.10", QCOW2_ZERO, NO_BITMAP },
-    { "zero-with-subclusters", "extended_l2=on", HOST(1) | QCOW2_ZERO, 0 },
-    { "both-bits", "extended_l2=on", HOST(1), 0x0000000100000001ULL },
-    { "allocated-nowhere", "extended_l2=on", 0, 0x1 },
+    { "unaligned", "", HOST(1) + 512, NO_BITMAP,
+      "Cluster allocation offset 0x110200 unaligned " },
+    { "zero-unaligned", "", (HOST(1) + 512) | QCOW2_ZERO, NO_BITMAP,
+      "Cluster allocation offset 0x110200 unaligned " },
+    { "reserved-low", "", HOST(1) | 0x10, NO_BITMAP,
+      "L2 entry with reserved bits set: 110010 ", .survives = true },
+    { "reserved-high", "", HOST(1) | 1ULL << 60, NO_BITMAP,
+      "L2 entry with reserved bits set: 1000000000110000 ",
+      .survives = true },
+    { "zero-in-v2", "compat=0.10", QCOW2_ZERO, NO_BITMAP,
+      "Zero cluster entry found in pre-v3 image " },
+    { "zero-with-subclusters", "extended_l2=on", HOST(1) | QCOW2_ZERO, 0,
+      "L2 entry with reserved bits set: 110001 ", .survives = true },
+    { "both-bits", "extended_l2=on", HOST(1), 0x0000000100000001ULL,
+      "Invalid cluster entry found  " },
+    { "allocated-nowhere", "extended_l2=on", 0, 0x1,
+      "Invalid cluster entry found  " },
 };
 
 static void expect_fault(BlockDriverState *bs, int64_t offset)
@@ -316,12 +330,9 @@ static void expect_fault(BlockDriverState *bs, int64_t offset)
 }
 
 /* Entry 1 is broken, what is around it is not. */
-static void test_broken(gconstpointer opaque)
+static Tables broken_tables(const Broken *b)
 {
-    const Broken *b = opaque;
     Tables t = tables_new(b->options);
-    BlockDriverState *bs;
-    char buf[512];
 
     if (b->bitmap == NO_BITMAP) {
         set(&t, 0, HOST(0));
@@ -332,6 +343,16 @@ static void test_broken(gconstpointer opaque)
         set_extended(&t, 1, b->entry, b->bitmap);
         set_extended(&t, 2, HOST(2), UINT32_MAX);
     }
+    return t;
+}
+
+static void test_broken(gconstpointer opaque)
+{
+    const Broken *b = opaque;
+    Tables t = broken_tables(b);
+    BlockDriverState *bs;
+    char buf[512];
+
     bs = open_tables(&t);
     expect(bs, 0, 10 * CLUSTER,
            (Qcow2Extent){ QCOW2_NORMAL, CLUSTER, HOST(0), false });
@@ -340,6 +361,47 @@ static void test_broken(gconstpointer opaque)
     expect(bs, 2 * CLUSTER, CLUSTER,
            (Qcow2Extent){ QCOW2_NORMAL, CLUSTER, HOST(2), false });
     tables_end(&t, bs);
+}
+
+static GString *said;
+
+static void hear(LogLevel level, const char *line, void *opaque)
+{
+    g_string_append_printf(said, "%s\n", line);
+}
+
+/* Opened for writing, the image is marked, and serves nobody any more. */
+static void test_broken_writable(gconstpointer opaque)
+{
+    const Broken *b = opaque;
+    Tables t = broken_tables(b);
+    g_autofree char *wanted = g_strdup_printf(
+        "qcow2: %s: %s(L2 offset: %#" PRIx64 ", L2 index: 0x1); further %s"
+        "corruption events will be suppressed\n",
+        b->survives ? "Image is corrupt" : "Marking image as corrupt",
+        b->said, t.l2, b->survives ? "non-fatal " : "");
+    bool v2 = strstr(b->options, "compat") != NULL;
+    BlockDriverState *bs;
+    char buf[512];
+
+    said = g_string_new(NULL);
+    log_set_sink(hear, NULL);
+    bs = test_open_attached("qcow2,file.driver=file,file.filename=%s",
+                            test_image_path(t.image));
+    g_assert_cmpint(test_rw(bs, BLOCK_READ, 0, buf, 512), ==, 0);
+    g_assert_cmpint(test_rw(bs, BLOCK_READ, CLUSTER, buf, 512), ==, -EIO);
+    g_assert_cmpint(test_rw(bs, BLOCK_READ, CLUSTER, buf, 512), ==,
+                    b->survives ? -EIO : -ENOMEDIUM);
+    g_assert_cmpint(test_rw(bs, BLOCK_READ, 0, buf, 512), ==,
+                    b->survives ? 0 : -ENOMEDIUM);
+    test_detach_unref(bs);
+    g_assert_cmpstr(said->str, ==, wanted);
+    g_assert_cmphex(v2 ? QCOW2_INCOMPAT_CORRUPT
+                       : qcow2_image_get64(t.image, 72) & 3, ==,
+                    b->survives ? 0 : QCOW2_INCOMPAT_CORRUPT);
+    log_set_sink(NULL, NULL);
+    g_string_free(said, true);
+    test_image_free(t.image);
 }
 
 static void test_broken_l1(gconstpointer entry)
@@ -396,7 +458,10 @@ int main(int argc, char **argv)
         g_autofree char *path = g_strconcat("/qcow2-map/broken/",
                                             broken[i].name, NULL);
 
+        g_autofree char *writable = g_strconcat(path, "-writable", NULL);
+
         g_test_add_data_func(path, &broken[i], test_broken);
+        g_test_add_data_func(writable, &broken[i], test_broken_writable);
     }
     g_test_add_data_func("/qcow2-map/broken/l1-unaligned",
                          GSIZE_TO_POINTER(512), test_broken_l1);

@@ -30,8 +30,8 @@ static void pass_on(BlockDriverState *bs, BlockRequest *req, int64_t host)
 
 /* Where the one stretch of the data file begins that the request is; -1 when
  * there is none, or it is not known without waiting. */
-static int64_t find_host(BlockDriverState *bs, const BlockRequest *req,
-                         bool *in_place)
+static inline int64_t find_host(BlockDriverState *bs, const BlockRequest *req,
+                                bool *in_place)
 {
     const Qcow2State *s = bs->opaque;
     uint64_t entry = qcow2_plain_entry(s, req->offset, req->bytes);

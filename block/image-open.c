@@ -146,6 +146,11 @@ static bool take_filename(Options *opts, const char *filename,
     g_autoptr(Options) wrapped = NULL;
 
     if (g_str_has_prefix(filename, "json:")) {
+        if (g_str_has_prefix(filename, "json:[")) {
+            g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                        "Invalid JSON object given");
+            return false;
+        }
         named = options_parse_dotted(filename + strlen("json:"),
                                      "Could not parse the JSON options",
                                      error);

@@ -17,7 +17,7 @@ static bool json_error(const char *what, GError **error, const char *text)
 }
 
 /* Brackets inside strings do not count. */
-static unsigned json_depth(const char *text)
+static unsigned json_depth(const char *text, bool *unfinished)
 {
     unsigned depth = 0, max = 0;
     bool quoted = false;
@@ -37,6 +37,7 @@ static unsigned json_depth(const char *text)
             depth--;
         }
     }
+    *unfinished = quoted || depth > 0;
     return max;
 }
 
@@ -126,19 +127,22 @@ JsonObject *options_read_json(const char *text, const char *what,
     g_autoptr(GError) cause = NULL;
     g_autofree char *line = NULL, *invalid = NULL;
     JsonNode *root;
+    bool unfinished;
 
     if (!g_utf8_validate(text, -1, NULL)) {
         json_error(what, error, "the JSON text is not valid UTF-8");
         return NULL;
     }
-    if (json_depth(text) > OPTIONS_MAX_DEPTH) {
+    if (json_depth(text, &unfinished) > OPTIONS_MAX_DEPTH) {
         g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED,
                     "%s: JSON nests deeper than %d", what, OPTIONS_MAX_DEPTH);
         return NULL;
     }
     if (!json_parser_load_from_data(parser, text, -1, &cause)) {
-        line = g_strdelimit(g_strdup(cause->message), "\n\r", ' ');
-        invalid = g_strconcat("invalid JSON: ", line, NULL);
+        line = unfinished ? g_strdup("premature EOI")
+                          : g_strdelimit(g_strdup(cause->message), "\n\r",
+                                         ' ');
+        invalid = g_strconcat("JSON parse error, ", line, NULL);
         json_error(what, error, invalid);
         return NULL;
     }

@@ -55,10 +55,6 @@ static bool check_window(Options *opts, const RawOptions *window,
                          "the containing file (%" PRId64 ")", window->offset,
                          window->size, file_bytes);
     }
-    if (window->offset % SECTOR) {
-        return raw_error(opts, error, "Specified offset is not multiple of %d",
-                         SECTOR);
-    }
     if (window->size > 0 && window->size % SECTOR) {
         return raw_error(opts, error, "Specified size is not multiple of %d",
                          SECTOR);
@@ -88,7 +84,7 @@ static bool raw_open(BlockDriverState *bs, Options *opts, GError **error)
     bs->limits.memory_alignment = 1;
     /* aligned requests do not stay aligned */
     return s->offset % bs->file->limits.request_alignment == 0 ||
-           bdrv_set_block_size(bs->file, SECTOR, error);
+           bdrv_set_block_size(bs->file, 1, error);
 }
 
 /*

@@ -129,6 +129,8 @@ static int64_t file_allocated_bytes(BlockDriverState *bs)
 
 /* --- longer, shorter --- */
 
+#define FIRST_BLOCK 4096
+
 static int cut(FileResize *resize, int64_t bytes)
 {
     int ret;
@@ -175,12 +177,30 @@ static int fill(FileResize *resize)
     return ret;
 }
 
+/*
+ * What alignment direct I/O needs is found out by reading, and holes are read
+ * with any. So the first block of a file is never one, as with QEMU. A file
+ * system that has no room for it will say so later.
+ */
+static void fill_first_block(const FileResize *resize)
+{
+    int64_t bytes = MIN(resize->to - resize->from, FIRST_BLOCK);
+
+    if (resize->from == 0 && bytes > 0) {
+        file_write_zero_bytes(resize->fd, 0, bytes);
+    }
+}
+
 int file_resize(FileResize *resize)
 {
     int ret;
 
     if (resize->to <= resize->from || resize->prealloc == PREALLOC_OFF) {
-        return cut(resize, resize->to);
+        ret = cut(resize, resize->to);
+        if (ret == 0) {
+            fill_first_block(resize);
+        }
+        return ret;
     }
     ret = resize->prealloc == PREALLOC_FALLOC ? preallocate(resize)
                                               : fill(resize);

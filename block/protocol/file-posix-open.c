@@ -86,6 +86,15 @@ static bool take_options(BlockDriverState *bs, Options *opts,
     return true;
 }
 
+static bool open_error(FileState *s, bool direct, int err, GError **error)
+{
+    g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(err),
+                "Could not open '%s': %s", s->path,
+                direct && err == EINVAL ? "filesystem does not support O_DIRECT"
+                                        : g_strerror(err));
+    return false;
+}
+
 static bool check_kind(BlockDriverState *bs, mode_t mode, GError **error)
 {
     FileState *s = bs->opaque;
@@ -93,19 +102,13 @@ static bool check_kind(BlockDriverState *bs, mode_t mode, GError **error)
     if (s->is_device ? S_ISBLK(mode) || S_ISCHR(mode) : S_ISREG(mode)) {
         return true;
     }
+    if (S_ISDIR(mode) && !bs->read_only) {
+        return open_error(s, false, EISDIR, error);
+    }
     g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
                 "'%s' driver requires '%s' to be %s", bs->drv->name, s->path,
                 s->is_device ? "either a character or block device"
                              : "a regular file");
-    return false;
-}
-
-static bool open_error(FileState *s, bool direct, int err, GError **error)
-{
-    g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(err),
-                "Could not open '%s': %s", s->path,
-                direct && err == EINVAL ? "filesystem does not support O_DIRECT"
-                                        : g_strerror(err));
     return false;
 }
 

@@ -340,7 +340,7 @@ def json_and_key_value_are_the_same():
                  '"addr":{"type":"unix","path":"s"}}') as daemon:
         daemon.stop()
         assert daemon.status == 0, daemon.stderr
-    refused("--blockdev: invalid JSON: ", "--blockdev", '{"driver":')
+    refused("--blockdev: JSON parse error, premature EOI", "--blockdev", '{"driver":')
 
 
 @case

@@ -136,8 +136,7 @@ static void test_errors(void)
         { "json:{}", NULL, NULL, "Must specify either driver or file" },
         { "json:{\"filename\":\"t\"}", NULL, NULL,
           "Must specify either driver or file" },
-        { "json:[]", NULL, NULL, "Could not parse the JSON options: the JSON "
-          "text is not one object" },
+        { "json:[]", NULL, NULL, "Invalid JSON object given" },
         { "json:{\"driver\":\"raw\"}", NULL, NULL,
           "A block device must be specified for \"file\"" },
         { "json:{\"driver\":\"raw\",\"file\":\"t\"}", NULL, NULL,

@@ -275,7 +275,7 @@ static void test_create(void)
 
     create("a", "size=1M", NULL);
     g_assert_cmpint(stat_of("a").st_size, ==, 1024 * K);
-    g_assert_cmpint(stat_of("a").st_blocks, ==, 0);
+    g_assert_cmpint(stat_of("a").st_blocks, ==, 8);
     create("file:a", "size=1000,nocow=on,extent_size_hint=2M", NULL);
     g_assert_cmpint(stat_of("a").st_size, ==, 1024);
     create("a", "size=512k,preallocation=falloc", NULL);

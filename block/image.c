@@ -135,6 +135,37 @@ int64_t bdrv_allocated_bytes(BlockDriverState *bs)
     return sum;
 }
 
+/* --- the state of a virtual machine --- */
+
+static int coroutine_fn co_vmstate(BlockDriverState *bs, BlockOp op,
+                                   int64_t offset, int64_t bytes, void *buf)
+{
+    g_assert(offset >= 0 && bytes >= 0);
+    while (bs && !(bs->drv->image && bs->drv->image->co_vmstate)) {
+        bs = bs->file;
+    }
+    if (!bs) {
+        return -ENOTSUP;
+    }
+    if (op == BLOCK_WRITE && bs->read_only) {
+        return -EPERM;
+    }
+    return bytes > 0 ? bs->drv->image->co_vmstate(bs, op, offset, bytes, buf)
+                     : 0;
+}
+
+int coroutine_fn bdrv_co_load_vmstate(BlockDriverState *bs, int64_t offset,
+                                      int64_t bytes, void *buf)
+{
+    return co_vmstate(bs, BLOCK_READ, offset, bytes, buf);
+}
+
+int coroutine_fn bdrv_co_save_vmstate(BlockDriverState *bs, int64_t offset,
+                                      int64_t bytes, const void *buf)
+{
+    return co_vmstate(bs, BLOCK_WRITE, offset, bytes, (void *)buf);
+}
+
 /* --- the file of a new image --- */
 
 const BlockDriver *bdrv_find_protocol(const char *filename, GError **error)

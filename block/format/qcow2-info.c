@@ -47,21 +47,12 @@ static JsonObject *specific_data(BlockDriverState *bs)
     return data;
 }
 
-/* Behind the disk, with an L2 table of its own. */
-static int64_t vm_state_offset(const BlockDriverState *bs)
-{
-    const Qcow2State *s = bs->opaque;
-    int64_t table = INT64_C(1) << (s->cluster_bits + s->l2_bits);
-
-    return (bs->total_bytes + table - 1) & ~(table - 1);
-}
-
 bool qcow2_info(BlockDriverState *bs, BlockImageInfo *info, GError **error)
 {
     const Qcow2State *s = bs->opaque;
 
     info->cluster_bytes = s->cluster_size;
-    info->vm_state_offset = vm_state_offset(bs);
+    info->vm_state_offset = qcow2_vm_state_offset(bs);
     info->dirty = s->incompatible & QCOW2_INCOMPAT_DIRTY;
     info->corrupt = s->incompatible & QCOW2_INCOMPAT_CORRUPT;
     info->specific = json_object_new();

@@ -285,11 +285,13 @@ static void send_whole(Qcow2Run *run)
     bdrv_submit(s->data_file, child);
 }
 
-/* What is behind the end of the disk counts as zeroes. */
+/* What is behind the end of the disk counts as zeroes, up to where the state
+ * of a machine begins. */
 static int coroutine_fn read_gap(BlockDriverState *bs, int64_t start,
                                  int64_t end, char *buf)
 {
-    int64_t there = MIN(end, bs->total_bytes) - start;
+    bool on_disk = start < qcow2_vm_state_offset(bs);
+    int64_t there = (on_disk ? MIN(end, bs->total_bytes) : end) - start;
     struct iovec iov = { .iov_base = buf, .iov_len = MAX(there, 0) };
     int ret = 0;
 

@@ -453,6 +453,7 @@ static const BlockImageOps qcow2_image_ops = {
     .probe = qcow2_probe,
     .co_block_status = qcow2_co_block_status,
     .info = qcow2_info,
+    .co_vmstate = qcow2_co_vmstate,
 };
 
 const BlockDriver bdrv_qcow2 = {

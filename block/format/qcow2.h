@@ -400,6 +400,14 @@ void qcow2_write_submit(BlockDriverState *bs, BlockRequest *req);
 /* The same for a coroutine. Not under s->lock. */
 int coroutine_fn qcow2_co_write(BlockDriverState *bs, const BlockIo *io);
 
+/* --- qcow2-vmstate.c --- */
+
+/* Where it begins, in guest bytes; a multiple of what an L2 table maps. */
+int64_t qcow2_vm_state_offset(const BlockDriverState *bs);
+/* BlockImageOps.co_vmstate; not under s->lock. */
+int coroutine_fn qcow2_co_vmstate(BlockDriverState *bs, BlockOp op,
+                                  int64_t offset, int64_t bytes, void *buf);
+
 /* --- qcow2-write-compressed.c, qcow2-preallocate.c: not under s->lock --- */
 
 int coroutine_fn qcow2_co_pwrite_compressed(BlockDriverState *bs,

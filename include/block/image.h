@@ -204,6 +204,14 @@ struct BlockImageOps {
                                              int64_t offset, int64_t bytes,
                                              const void *buf);
 
+    /*
+     * BLOCK_READ or BLOCK_WRITE: the state of a virtual machine, of which
+     * @offset counts from the beginning. What was never written reads as
+     * zeroes. May run beside requests.
+     */
+    int coroutine_fn (*co_vmstate)(BlockDriverState *bs, BlockOp op,
+                                   int64_t offset, int64_t bytes, void *buf);
+
     bool coroutine_fn (*co_snapshot_create)(BlockDriverState *bs,
                                             BlockSnapshot *snapshot,
                                             GError **error);
@@ -244,6 +252,16 @@ bool coroutine_fn bdrv_co_truncate(BlockDriverState *bs,
                                    const BlockTruncate *to, GError **error);
 /* Bytes, or a negative errno. Context: any */
 int64_t bdrv_allocated_bytes(BlockDriverState *bs);
+
+/*
+ * The state of a virtual machine, of the first node from @bs downwards whose
+ * driver keeps it. 0 or a negative errno: -ENOTSUP where none does, -EFBIG
+ * where it would not fit.
+ */
+int coroutine_fn bdrv_co_load_vmstate(BlockDriverState *bs, int64_t offset,
+                                      int64_t bytes, void *buf);
+int coroutine_fn bdrv_co_save_vmstate(BlockDriverState *bs, int64_t offset,
+                                      int64_t bytes, const void *buf);
 
 /* --- opening by name --- */
 

@@ -285,7 +285,20 @@ void coroutine_fn qcow2_co_free_clusters(BlockDriverState *bs, int64_t host,
                                          uint64_t bytes,
                                          Qcow2DiscardType type)
 {
-    if (qcow2_co_update_refcount(bs, host, bytes, 1, true, type) < 0) {
+    const Qcow2State *s = bs->opaque;
+    Qcow2RefcountChange change = {
+        .first = host >> s->cluster_bits,
+        .clusters = ((host + bytes - 1) >> s->cluster_bits) -
+                    (host >> s->cluster_bits) + 1,
+        .addend = 1,
+        .decrease = true,
+        .type = type,
+    };
+
+    if (s->broken) {
+        return; /* nothing is written any more */
+    }
+    if (qcow2_co_change_refcount(bs, &change) < 0) {
         log_warn("qcow2: node '%s': clusters at offset %#" PRIx64 " leaked",
                  bs->node_name, host);
     }

@@ -228,14 +228,15 @@ static int coroutine_fn take_clusters(Plan *plan, uint64_t max,
                                       Qcow2Found *taken)
 {
     Qcow2State *s = plan->s;
+    Qcow2Found found;
     int ret;
 
     if (plan->found.clusters == 0) {
-        ret = qcow2_co_alloc_some(plan->bs, MAX(plan->needed, 1),
-                                  &plan->found);
+        ret = qcow2_co_alloc_some(plan->bs, MAX(plan->needed, 1), &found);
         if (ret < 0) {
             return ret;
         }
+        plan->found = found;
         plan->needed -= MIN(plan->needed, plan->found.clusters);
         plan->found_fresh = qcow2_co_use_clusters(
             plan->bs, plan->found.first << s->cluster_bits,

@@ -276,10 +276,14 @@ void qcow2_mark_l2_dirty(BlockDriverState *bs, void *slice);
 
 /* --- qcow2-alloc.c: under s->lock --- */
 
-/* What table entries can express: the file has fewer clusters than this. */
+/* What table entries can express, and the largest refcount table count: the
+ * file has no more clusters than this. */
 static inline uint64_t qcow2_max_cluster(const Qcow2State *s)
 {
-    return 1ULL << (56 - s->cluster_bits);
+    uint64_t blocks = QCOW2_MAX_REFTABLE_BYTES / sizeof(uint64_t);
+
+    return MIN(1ULL << (56 - s->cluster_bits),
+               blocks << s->refcount_block_bits);
 }
 
 typedef struct Qcow2Found {

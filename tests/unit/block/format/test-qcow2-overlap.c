@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Images whose tables lead writes to other tables: the write fails, the image
+ * is marked, one line says why, in QEMU's words.
+ */
+#include "tests/lib/qcow2-rig.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "tests/lib/faults.h"
+
+#define K 1024
+#define M (1024 * K)
+#define CLUSTER (64 * K)
+
+/* Where qemu-img puts things. */
+#define AT_REFTABLE (1 * CLUSTER)
+#define AT_REFBLOCK (2 * CLUSTER)
+#define AT_L1       (3 * CLUSTER)
+#define AT_L2       (4 * CLUSTER)
+
+static void make_broken(TestImage *image, uint64_t host)
+{
+    qcow2_image_io(image, "write 0 128k", NULL);
+    qcow2_image_set64(image, qcow2_image_l2_entry(image, CLUSTER, 8),
+                      host | QCOW2_COPIED);
+}
+
+static bool is_marked(const TestImage *image)
+{
+    uint32_t bits;
+
+    test_image_read(image, 76, &bits, sizeof(bits));
+    return GUINT32_FROM_BE(bits) & QCOW2_INCOMPAT_CORRUPT;
+}
+
+static void expect_line(const char *what)
+{
+    g_autofree char *line = g_strdup_printf(
+        "qcow2: Marking image as corrupt: Preventing invalid write on "
+        "metadata (overlaps with %s); further corruption events will be "
+        "suppressed", what);
+
+    g_assert_cmpuint(faults_log_lines(), >=, 1);
+    g_assert_cmpstr(faults_log_line(0), ==, line);
+    g_assert_cmpuint(faults_log_lines(), ==, 1);
+}
+
+typedef struct Case {
+    const char *name;
+    uint64_t host;
+} Case;
+
+/* The first time one has to wait for the tables, so try the way that goes
+ * through, too: with the tables in memory and the image ready. */
+static void test_data_on_table(gconstpointer opaque)
+{
+    const Case *c = opaque;
+
+    for (unsigned warm = 0; warm < 2; warm++) {
+        TestImage *image = qcow2_image_new("", "64M");
+        Qcow2Rig *rig;
+
+        make_broken(image, c->host);
+        rig = qcow2_rig_new_with(image, "");
+        if (warm) {
+            g_assert_cmpint(qcow2_rig_write(rig, 0, 4 * K, 1), ==, 0);
+        }
+        faults_capture_log();
+        g_assert_cmpint(qcow2_rig_write(rig, CLUSTER, 4 * K, 1), ==, -EIO);
+        expect_line(c->name);
+        /* nothing goes any more, and nobody says it again */
+        g_assert_cmpint(qcow2_rig_write(rig, 0, 4 * K, 1), ==, -ENOMEDIUM);
+        g_assert_cmpint(test_op(rig->bs, BLOCK_DISCARD, 0, 0, CLUSTER), ==,
+                        -ENOMEDIUM);
+        g_assert_cmpuint(faults_log_lines(), ==, 1);
+        qcow2_rig_store(rig);
+        g_assert_true(is_marked(rig->image));
+        qcow2_rig_free_broken(rig);
+    }
+}
+
+static const Case cases[] = {
+    { "refcount table", AT_REFTABLE },
+    { "refcount block", AT_REFBLOCK },
+    { "active L1 table", AT_L1 },
+    { "active L2 table", AT_L2 },
+};
+
+/* Counts that say that a table is free: it is not given to anybody. */
+static void test_free_table(void)
+{
+    static const struct {
+        unsigned cluster;
+        const char *name;
+    } tables[] = {
+        { 1, "refcount table" }, { 2, "refcount block" },
+        { 3, "active L1 table" }, { 4, "active L2 table" },
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(tables); i++) {
+        TestImage *image = qcow2_image_new("", "64M");
+        static const uint16_t free_count;
+        Qcow2Rig *rig;
+
+        qcow2_image_io(image, "write 0 64k", NULL);
+        test_image_write(image, AT_REFBLOCK + 2 * tables[i].cluster,
+                         &free_count, 2);
+        rig = qcow2_rig_new_with(image, "");
+        faults_capture_log();
+        g_assert_cmpint(qcow2_rig_write(rig, M, 4 * K, 1), ==, -EIO);
+        expect_line(tables[i].name);
+        qcow2_rig_free_broken(rig);
+    }
+}
+
+static void test_free_header(void)
+{
+    TestImage *image = qcow2_image_new("", "64M");
+    static const uint16_t free_count;
+    Qcow2Rig *rig;
+
+    qcow2_image_io(image, "write 0 64k", NULL);
+    test_image_write(image, AT_REFBLOCK, &free_count, 2);
+    rig = qcow2_rig_new_with(image, "");
+    faults_capture_log();
+    g_assert_cmpint(qcow2_rig_write(rig, M, 4 * K, 1), ==, -EIO);
+    g_assert_cmpuint(faults_log_lines(), ==, 1);
+    g_assert_nonnull(strstr(faults_log_line(0), "at offset 0"));
+    qcow2_rig_free_broken(rig);
+}
+
+/* Who asked for no checks gets none. */
+static void test_unchecked(void)
+{
+    TestImage *image = qcow2_image_new("", "64M");
+    Qcow2Rig *rig;
+
+    make_broken(image, AT_L1);
+    rig = qcow2_rig_new_with(image, ",overlap-check=none");
+    g_assert_cmpint(qcow2_rig_write(rig, CLUSTER + 4 * K, 4 * K, 1), ==, 0);
+    qcow2_rig_free_broken(rig);
+}
+
+/* One kind by itself, and all but one. */
+static void test_single(void)
+{
+    for (unsigned on = 0; on < 2; on++) {
+        TestImage *image = qcow2_image_new("", "64M");
+        Qcow2Rig *rig;
+
+        make_broken(image, AT_L1);
+        rig = qcow2_rig_new_with(image,
+                                 on ? ",overlap-check.template=none,"
+                                      "overlap-check.active-l1=on"
+                                    : ",overlap-check.active-l1=off");
+        faults_capture_log();
+        g_assert_cmpint(qcow2_rig_write(rig, CLUSTER + 4 * K, 4 * K, 1), ==,
+                        on ? -EIO : 0);
+        qcow2_rig_free_broken(rig);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    int ret;
+
+    g_test_init(&argc, &argv, NULL);
+    if (!qcow2_tools_present()) {
+        return 0;
+    }
+    test_disk_register();
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *path = g_strconcat("/qcow2/overlap/",
+                                            cases[i].name, NULL);
+
+        g_test_add_data_func(path, &cases[i], test_data_on_table);
+    }
+    g_test_add_func("/qcow2/overlap/free-table", test_free_table);
+    g_test_add_func("/qcow2/overlap/free-header", test_free_header);
+    g_test_add_func("/qcow2/overlap/unchecked", test_unchecked);
+    g_test_add_func("/qcow2/overlap/single", test_single);
+    ret = g_test_run();
+    test_block_end();
+    return ret;
+}

@@ -8,8 +8,11 @@
 
 static void rig_open(Qcow2Rig *rig)
 {
-    rig->bs = test_open("qcow2,discard=unmap,file.driver=test-disk,"
-                        "file.discard=unmap,file.disk=rig%s", rig->options);
+    bool own = strstr(rig->options, ",discard=") != NULL;
+
+    rig->bs = test_open("qcow2,file.driver=test-disk,file.discard=unmap,"
+                        "file.disk=rig%s%s", own ? "" : ",discard=unmap",
+                        rig->options);
     g_assert_true(bdrv_set_block_size(rig->bs, 512, NULL));
     bdrv_attach_context(rig->bs, test_ctx());
     rig->s = rig->bs->opaque;

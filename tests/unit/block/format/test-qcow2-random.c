@@ -28,6 +28,9 @@ typedef struct Config {
     int64_t backing;      /* of a backing file; 0: none */
     bool v2;
     bool lazy;
+    bool data_raw;        /* and others may read it there */
+    bool data_file;       /* the guest's data is in a file of its own */
+    const char *engine;   /* a file of the host is below, with this aio */
 } Config;
 
 static const Config configs[] = {
@@ -57,6 +60,19 @@ static const Config configs[] = {
       false },
     { "pass-all", "cluster_size=4k",
       ",pass-discard-other=on,overlap-check=all", "", 2 << 20, 0, false },
+    { .name = "data-file", .create = "cluster_size=4k", .options = "",
+      .disk = "", .bytes = 2 << 20, .data_file = true },
+    { .name = "data-file-raw", .create = "cluster_size=16k,data_file_raw=on",
+      .options = "", .disk = "", .bytes = 2 << 20, .data_file = true,
+      .data_raw = true },
+    { .name = "threads", .create = "cluster_size=16k", .options = "",
+      .disk = "", .bytes = 8 << 20, .engine = "threads" },
+    { .name = "native", .create = "cluster_size=64k", .options = "",
+      .disk = ",file.cache.direct=on", .bytes = 8 << 20,
+      .engine = "native" },
+    { .name = "io_uring", .create = "cluster_size=4k", .options = "",
+      .disk = ",file.cache.direct=on", .bytes = 8 << 20,
+      .engine = "io_uring" },
 };
 
 typedef struct Run Run;
@@ -73,8 +89,8 @@ typedef struct Op {
 
 struct Run {
     const Config *config;
-    char *dir, *image, *raw, *backing;
-    TestDisk *disk;
+    char *dir, *image, *raw, *backing, *data;
+    TestDisk *disk, *data_disk;
     BlockDriverState *bs;
     DiskModel *model;
     GRand *rand;
@@ -110,19 +126,43 @@ static void create_backing(Run *run)
                                     MIN(bytes, run->config->bytes), 1, 0));
 }
 
+static void load(Run *run)
+{
+    test_disk_load(run->disk, run->image);
+    if (run->data) {
+        test_disk_load(run->data_disk, run->data);
+    }
+}
+
+/* Brings what the disks have to files, for others to read. */
+static void store(Run *run)
+{
+    if (run->config->engine) {
+        return; /* there it is */
+    }
+    test_disk_store(run->disk, run->image);
+    if (run->data) {
+        test_disk_store(run->data_disk, run->data);
+    }
+}
+
 static void create_image(Run *run)
 {
     g_autofree char *size = g_strdup_printf("%" G_GINT64_FORMAT,
                                             run->config->bytes);
+    g_autofree char *create =
+        run->data ? g_strdup_printf("%s,data_file=%s", run->config->create,
+                                    run->data)
+                  : g_strdup(run->config->create);
     const char *argv[] = { "qemu-img", "create", "-q", "-f", "qcow2",
-                           "-o", run->config->create, run->image, size,
+                           "-o", create, run->image, size,
                            "-b", run->backing, "-F", "raw", NULL };
 
     if (!run->backing) {
         argv[9] = NULL;
     }
     must_run(argv);
-    test_disk_load(run->disk, run->image);
+    load(run);
 }
 
 static uint32_t get_seed(const char *name)
@@ -152,6 +192,10 @@ static Run *run_new(const Config *config, const char *test)
     run->raw = g_build_filename(run->dir, "raw", NULL);
     run->rand = g_rand_new_with_seed(seed);
     run->disk = test_disk_new("d", seed);
+    run->data_disk = test_disk_new("data", seed + 1);
+    if (config->data_file) {
+        run->data = g_build_filename(run->dir, "data", NULL);
+    }
     run->model = disk_model_new(config->bytes);
     run->next_tag = 2;
     if (config->backing) {
@@ -171,32 +215,62 @@ static void run_free(Run *run)
     if (run->backing) {
         g_unlink(run->backing);
     }
+    if (run->data) {
+        g_unlink(run->data);
+    }
     g_rmdir(run->dir);
     test_disk_free(run->disk);
+    test_disk_free(run->data_disk);
     disk_model_free(run->model);
     g_rand_free(run->rand);
     g_free(run->dir);
     g_free(run->image);
     g_free(run->raw);
     g_free(run->backing);
+    g_free(run->data);
     g_free(run);
+}
+
+/* The nodes below. */
+static char *file_options(Run *run, const char *disk, unsigned delay)
+{
+    g_autofree char *data = g_strdup("");
+
+    if (run->config->engine) {
+        return g_strdup_printf("file.driver=file,file.filename=%s,"
+                               "file.aio=%s", run->image,
+                               run->config->engine);
+    }
+    if (run->data) {
+        g_free(data);
+        data = g_strdup_printf(",data-file.driver=test-disk,"
+                               "data-file.discard=unmap,"
+                               "data-file.disk=data,data-file.delay=%u",
+                               delay);
+    }
+    return g_strdup_printf("file.driver=test-disk,file.disk=%s,"
+                           "file.delay=%u%s", disk, delay, data);
+}
+
+static char *backing_options(Run *run)
+{
+    if (!run->backing) {
+        return g_strdup("");
+    }
+    return g_strdup_printf(",backing.driver=raw,backing.file.driver=file,"
+                           "backing.file.filename=%s,backing.read-only=on",
+                           run->backing);
 }
 
 static BlockDriverState *open_disk(Run *run, const char *disk,
                                    unsigned delay)
 {
-    g_autofree char *backing =
-        run->backing
-            ? g_strdup_printf(",backing.driver=raw,backing.file.driver=file,"
-                              "backing.file.filename=%s,"
-                              "backing.read-only=on", run->backing)
-            : g_strdup("");
+    g_autofree char *file = file_options(run, disk, delay);
+    g_autofree char *backing = backing_options(run);
     BlockDriverState *bs;
 
-    bs = test_open(
-        "qcow2,discard=unmap,file.driver=test-disk,file.discard=unmap,"
-        "file.disk=%s,file.delay=%u%s%s%s", disk, delay,
-        run->config->disk, run->config->options, backing);
+    bs = test_open("qcow2,discard=unmap,file.discard=unmap,%s%s%s%s", file,
+                   run->config->disk, run->config->options, backing);
     g_assert_true(bdrv_set_block_size(bs, MODEL_SECTOR, NULL));
     bdrv_attach_context(bs, test_ctx());
     return bs;
@@ -461,6 +535,21 @@ static char *read_whole(Run *run, BlockDriverState *bs)
     return buf;
 }
 
+static void check_data_file(Run *run)
+{
+    g_autofree char *contents = NULL, *whole = NULL;
+    gsize bytes;
+
+    if (run->config->data_raw) {
+        g_assert_true(g_file_get_contents(run->data, &contents, &bytes,
+                                          NULL));
+        whole = g_malloc0(run->config->bytes);
+        memcpy(whole, contents, MIN((int64_t)bytes, run->config->bytes));
+        disk_model_check(run->model, whole, 0, run->config->bytes,
+                         UINT64_MAX);
+    }
+}
+
 /* Closed: what was there before, what Debian's tools say, and how we read
  * it. */
 static void check_closed(Run *run)
@@ -468,8 +557,9 @@ static void check_closed(Run *run)
     g_autofree char *theirs = NULL, *ours = NULL;
     BlockDriverState *bs;
 
-    test_disk_store(run->disk, run->image);
+    store(run);
     check_with_qemu(run, run->may_fail ? "-r" : NULL);
+    check_data_file(run);
     theirs = read_with_qemu(run);
     disk_model_check(run->model, theirs, 0, run->config->bytes, UINT64_MAX);
     bs = open_disk(run, "d", 0);
@@ -557,9 +647,18 @@ static void test_failures(gconstpointer opaque)
         check_closed(run);
         now = read_with_qemu(run);
         disk_model_settle(run->model, now);
-        test_disk_load(run->disk, run->image);
+        load(run);
     }
     run_free(run);
+}
+
+static void add_test(const char *kind, const Config *config,
+                     GTestDataFunc fn)
+{
+    g_autofree char *path = g_strdup_printf("/qcow2/%s/%s", kind,
+                                            config->name);
+
+    g_test_add_data_func(path, config, fn);
 }
 
 int main(int argc, char **argv)
@@ -573,16 +672,13 @@ int main(int argc, char **argv)
     }
     test_disk_register();
     for (unsigned i = 0; i < G_N_ELEMENTS(configs); i++) {
-        g_autofree char *random = g_strconcat("/qcow2/random/",
-                                              configs[i].name, NULL);
-        g_autofree char *cut = g_strconcat("/qcow2/cut/", configs[i].name,
-                                           NULL);
-        g_autofree char *fail = g_strconcat("/qcow2/failures/",
-                                            configs[i].name, NULL);
-
-        g_test_add_data_func(random, &configs[i], test_random);
-        g_test_add_data_func(cut, &configs[i], test_cut);
-        g_test_add_data_func(fail, &configs[i], test_failures);
+        add_test("random", &configs[i], test_random);
+        if (!configs[i].engine) {
+            add_test("failures", &configs[i], test_failures);
+        }
+        if (!configs[i].engine && !configs[i].data_file) {
+            add_test("cut", &configs[i], test_cut);
+        }
     }
     ret = g_test_run();
     test_block_end();

@@ -236,16 +236,16 @@ static BlockDriverState *add_copy_on_read(BlockDriverState *bs,
     g_autoptr(BlockDriverState) below = bs;
     Options *opts;
 
-    if (bs->read_only) {
+    if (below->read_only) {
         g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
                     "Can't use copy-on-read on read-only device");
         return NULL;
     }
     opts = options_new("");
     options_set_str(opts, "driver", "copy-on-read");
-    options_set_str(opts, "file", bs->node_name);
+    options_set_str(opts, "file", below->node_name);
     take_flags(opts, 0);
-    return graph_open_node(opts, &(NodeSpec){ .flags = bs->open_flags },
+    return graph_open_node(opts, &(NodeSpec){ .flags = below->open_flags },
                            error);
 }
 

@@ -4,8 +4,8 @@
 #include "buffer.h"
 #include "report.h"
 #include "request.h"
+#include "special.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 
@@ -91,23 +91,29 @@ static bool check(const ReadArgs *args, const IoBuffer *buffer)
     return false;
 }
 
-static bool read_buffer(Io *io, const ReadArgs *args, const char *name,
-                        IoBuffer *buffer)
+static IoResult send(Io *io, const ReadArgs *args, const IoBuffer *buffer)
 {
     BlockIo request = {
         .op = BLOCK_READ, .offset = args->offset, .bytes = buffer->bytes,
         .iov = buffer->iov, .niov = buffer->niov,
     };
+
+    return args->vmstate ? io_request_special(io, IO_LOAD_VMSTATE,
+                                              args->offset, buffer->bytes,
+                                              buffer->data)
+                         : io_request(io, &request);
+}
+
+static bool read_buffer(Io *io, const ReadArgs *args, const char *name,
+                        IoBuffer *buffer)
+{
     IoReport report = {
         .done = "read", .offset = args->offset, .bytes = buffer->bytes,
         .machine = args->machine,
     };
-    IoResult result = { .ret = -ENOTSUP };
+    IoResult result = send(io, args, buffer);
     bool ok;
 
-    if (!args->vmstate) {
-        result = io_request(io, &request);
-    }
     if (result.ret < 0) {
         printf("%s failed: %s\n", name, g_strerror(-result.ret));
         return false;

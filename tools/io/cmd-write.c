@@ -5,6 +5,7 @@
 #include "image.h"
 #include "report.h"
 #include "request.h"
+#include "special.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -137,7 +138,9 @@ static IoResult send(Io *io, const WriteArgs *args, const IoBuffer *buffer)
     };
 
     if (args->vmstate || args->compressed) {
-        return (IoResult){ .ret = -ENOTSUP };
+        return io_request_special(io, args->vmstate ? IO_SAVE_VMSTATE
+                                                    : IO_WRITE_COMPRESSED,
+                                  args->offset, args->bytes, buffer->data);
     }
     if (args->no_fallback && !blk_geometry(io->image->blk).write_zeroes) {
         return (IoResult){ .ret = -ENOTSUP };

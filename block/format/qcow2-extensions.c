@@ -316,6 +316,9 @@ bool coroutine_fn qcow2_co_read_extensions(BlockDriverState *bs,
         }
     }
     s->unknown_exts = g_slist_reverse(s->unknown_exts);
+    if (s->bitmap_count == 0) {
+        s->autoclear &= ~QCOW2_AUTOCLEAR_BITMAPS;
+    }
     return next == EXT_NO_MORE ||
            qcow2_error(error, "Header extension too large");
 }

@@ -233,6 +233,17 @@ static int coroutine_fn write_features(BlockDriverState *bs)
     return ret < 0 ? ret : bdrv_co_flush(bs->file);
 }
 
+int coroutine_fn qcow2_co_clear_autoclear(BlockDriverState *bs)
+{
+    Qcow2State *s = bs->opaque;
+
+    if (!(s->autoclear & ~QCOW2_AUTOCLEAR_KNOWN)) {
+        return 0;
+    }
+    s->autoclear &= QCOW2_AUTOCLEAR_KNOWN;
+    return write_features(bs);
+}
+
 /* Version 2 has no bits on the disk. */
 static int coroutine_fn change_incompatible(BlockDriverState *bs,
                                             uint64_t set, uint64_t clear)
@@ -265,13 +276,19 @@ int coroutine_fn qcow2_co_mark_dirty(BlockDriverState *bs)
 
 int coroutine_fn qcow2_co_mark_clean(BlockDriverState *bs)
 {
-    const Qcow2State *s = bs->opaque;
+    Qcow2State *s = bs->opaque;
     int ret = 0;
 
     if (s->incompatible & QCOW2_INCOMPAT_DIRTY) {
         ret = qcow2_co_flush_metadata(bs);
     }
-    return ret < 0 ? ret : change_incompatible(bs, 0, QCOW2_INCOMPAT_DIRTY);
+    if (ret == 0) {
+        ret = change_incompatible(bs, 0, QCOW2_INCOMPAT_DIRTY);
+    }
+    if (ret == 0) {
+        s->found_dirty = false;
+    }
+    return ret;
 }
 
 int coroutine_fn qcow2_co_mark_corrupt(BlockDriverState *bs)

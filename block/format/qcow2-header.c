@@ -229,6 +229,7 @@ static void take_geometry(BlockDriverState *bs, const Qcow2Header *h)
     s->compression = h->compression_type;
     s->header_length = h->header_length;
     s->incompatible = h->incompatible_features;
+    s->found_dirty = s->incompatible & QCOW2_INCOMPAT_DIRTY;
     s->compatible = h->compatible_features;
     s->autoclear = h->autoclear_features;
     s->plain_bits = extended || qcow2_has_data_file(s)

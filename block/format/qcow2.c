@@ -213,6 +213,17 @@ bool coroutine_fn qcow2_co_reload(BlockDriverState *bs, GError **error)
 
 /* --- unused tables are given back --- */
 
+/* A node whose caches are empty is not woken up for them. */
+static void rearm_clean_timer(BlockDriverState *bs)
+{
+    Qcow2State *s = bs->opaque;
+
+    if (qcow2_cache_in_use(s->l2_cache) ||
+        qcow2_cache_in_use(s->refcount_cache)) {
+        qcow2_cache_used(bs);
+    }
+}
+
 static void clean_timer_cb(void *opaque)
 {
     BlockDriverState *bs = opaque;
@@ -220,10 +231,7 @@ static void clean_timer_cb(void *opaque)
 
     qcow2_cache_clean_unused(s->l2_cache);
     qcow2_cache_clean_unused(s->refcount_cache);
-    if (qcow2_cache_in_use(s->l2_cache) ||
-        qcow2_cache_in_use(s->refcount_cache)) {
-        qcow2_cache_used(bs);
-    }
+    rearm_clean_timer(bs);
 }
 
 void qcow2_cache_used(BlockDriverState *bs)
@@ -242,8 +250,8 @@ static void qcow2_attach_context(BlockDriverState *bs, AioContext *ctx)
     Qcow2State *s = bs->opaque;
 
     aio_timer_init(&s->clean_timer, ctx, clean_timer_cb, bs);
-    if (s->l2_cache) {
-        qcow2_cache_used(bs);
+    if (s->l2_cache) { /* else it is being opened */
+        rearm_clean_timer(bs);
     }
 }
 
@@ -274,6 +282,17 @@ static void coroutine_fn tables_entry(void *opaque)
     OpenCall *call = opaque;
 
     call->ok = qcow2_co_read_tables(call->bs, call->error);
+}
+
+/* What we do not know of might not be true any more once we have written. */
+static void coroutine_fn take_over_entry(void *opaque)
+{
+    OpenCall *call = opaque;
+    int ret = qcow2_co_clear_autoclear(call->bs);
+
+    call->ok = ret == 0 ||
+               qcow2_error_errno(call->error, ret,
+                                 "Could not update qcow2 header");
 }
 
 static bool run(BlockDriverState *bs, CoroutineFn *entry, GError **error)
@@ -336,9 +355,18 @@ static bool open_data_file(BlockDriverState *bs, Options *opts,
                            &s->data_file, error);
 }
 
+/* Before anything is written: tables may be smaller than blocks. */
+static bool prepare_file(BlockDriverState *bs, GError **error)
+{
+    const Qcow2State *s = bs->opaque;
+
+    return s->cluster_size >= bs->file->limits.request_alignment ||
+           bdrv_set_block_size(bs->file, s->cluster_size, error);
+}
+
 /* Requests go to the data file as they are: its limits are ours, but for
  * what is done about small blocks there. */
-static bool set_limits(BlockDriverState *bs, GError **error)
+static void set_limits(BlockDriverState *bs)
 {
     const Qcow2State *s = bs->opaque;
 
@@ -348,9 +376,6 @@ static bool set_limits(BlockDriverState *bs, GError **error)
     bs->limits.can_discard = true;
     bs->limits.can_write_zeroes = true;
     bs->limits.discard_alignment = s->cluster_size;
-    return bs->read_only ||
-           s->cluster_size >= bs->file->limits.request_alignment ||
-           bdrv_set_block_size(bs->file, s->cluster_size, error);
 }
 
 static void free_state(BlockDriverState *bs)
@@ -374,12 +399,15 @@ static bool open_image(BlockDriverState *bs, Options *opts, GError **error)
     if (!run(bs, header_entry, error) ||
         !open_data_file(bs, opts, error) ||
         !qcow2_take_options(bs, opts, error) ||
-        !set_limits(bs, error) || !qcow2_caches_new(bs, error)) {
+        !(bs->read_only || prepare_file(bs, error)) ||
+        !qcow2_caches_new(bs, error)) {
         return false;
     }
+    set_limits(bs);
     s->decompressed = qcow2_decompressed_new(bs);
     s->write = qcow2_write_state_new(bs);
     return run(bs, tables_entry, error) &&
+           (bs->read_only || run(bs, take_over_entry, error)) &&
            bdrv_open_backing(bs, opts, error);
 }
 
@@ -407,20 +435,29 @@ static bool qcow2_open(BlockDriverState *bs, Options *opts, GError **error)
     return true;
 }
 
-/* --- close --- */
+/* --- close, and other access --- */
 
-static void coroutine_fn close_entry(void *opaque)
+/* Nothing is in flight. All that is known is on the disk when it returns. */
+static int coroutine_fn stop_writing(BlockDriverState *bs)
 {
-    BlockDriverState *bs = opaque;
     Qcow2State *s = bs->opaque;
     int ret = qcow2_co_settle(bs);
 
-    if (ret == 0 && (s->incompatible & QCOW2_INCOMPAT_DIRTY)) {
+    if (ret == 0 && !s->found_dirty) {
         ret = qcow2_co_mark_clean(bs);
     }
     if (ret == 0) {
         ret = qcow2_co_trim_file(bs);
     }
+    s->write_ready = ret < 0;
+    return ret;
+}
+
+static void coroutine_fn close_entry(void *opaque)
+{
+    BlockDriverState *bs = opaque;
+    int ret = stop_writing(bs);
+
     if (ret < 0) {
         log_error("node '%s': Failed to write metadata: %s", bs->node_name,
                   g_strerror(-ret));
@@ -435,6 +472,34 @@ static void qcow2_close(BlockDriverState *bs)
         bdrv_run_co(bs, close_entry, bs);
     }
     free_state(bs);
+}
+
+static void coroutine_fn stop_entry(void *opaque)
+{
+    OpenCall *call = opaque;
+    int ret = stop_writing(call->bs);
+
+    call->ok = ret == 0 ||
+               qcow2_error_errno(call->error, ret,
+                                 "Could not write the image's metadata");
+}
+
+static bool qcow2_reopen(BlockDriverState *bs, unsigned flags, GError **error)
+{
+    const Qcow2State *s = bs->opaque;
+    bool read_only = flags & BDRV_OPEN_READ_ONLY;
+
+    if (read_only == bs->read_only) {
+        return true;
+    }
+    if (read_only) {
+        return s->broken || run(bs, stop_entry, error);
+    }
+    if (s->incompatible & QCOW2_INCOMPAT_CORRUPT) {
+        return qcow2_error(error, "qcow2: Image is corrupt; cannot be opened "
+                           "read/write");
+    }
+    return prepare_file(bs, error) && run(bs, take_over_entry, error);
 }
 
 /* --- the table --- */
@@ -463,6 +528,7 @@ const BlockDriver bdrv_qcow2 = {
     .instance_size = sizeof(Qcow2State),
     .image = &qcow2_image_ops,
     .open = qcow2_open,
+    .reopen = qcow2_reopen,
     .close = qcow2_close,
     .attach_context = qcow2_attach_context,
     .detach_context = qcow2_detach_context,

@@ -157,6 +157,7 @@ typedef struct Qcow2State {
     uint32_t header_length;
 
     uint64_t incompatible, compatible, autoclear; /* as on disk now */
+    bool found_dirty;            /* and not repaired: refcounts may be wrong */
 
     /* the active L1 table, in host byte order, as on disk */
     uint64_t l1_offset;
@@ -288,6 +289,10 @@ int coroutine_fn qcow2_co_mark_dirty(BlockDriverState *bs);
 int coroutine_fn qcow2_co_mark_corrupt(BlockDriverState *bs);
 int coroutine_fn qcow2_co_mark_clean(BlockDriverState *bs);
 int coroutine_fn qcow2_co_mark_consistent(BlockDriverState *bs);
+
+/* Before the image is written to: feature bits that we do not know and that
+ * say so are cleared. Stable when it returns. */
+int coroutine_fn qcow2_co_clear_autoclear(BlockDriverState *bs);
 
 /* Whether a table of @entries of @entry_bytes at @offset can be where the
  * header says: aligned, within 56 bits, no larger than @max_bytes. */

@@ -135,6 +135,9 @@ static bool open_fd(BlockDriverState *bs, GError **error)
     if (stat(s->path, &st) < 0) {
         return open_error(s, false, errno, error);
     }
+    if (S_ISDIR(st.st_mode) && !bs->read_only) { /* what open() would say */
+        return open_error(s, false, EISDIR, error);
+    }
     if (!check_kind(bs, st.st_mode, error)) {
         return false;
     }

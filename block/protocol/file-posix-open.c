@@ -157,11 +157,13 @@ static bool open_fd(BlockDriverState *bs, GError **error)
 }
 
 /* What a guest's disk holds and shares: nobody else writes or resizes. The
- * tools share until a format claims the file. */
+ * tools share until a format claims the file, unless they say otherwise. */
 static bool lock_image(BlockDriverState *bs, FileLocking locking,
                        GError **error)
 {
     FileState *s = bs->opaque;
+    bool sharing = (bs->open_flags & BDRV_OPEN_SECTORS) &&
+                   !(bs->open_flags & BDRV_OPEN_NO_SHARE);
 
     s->locks = (FileLockParams){
         .locking = locking,
@@ -171,7 +173,7 @@ static bool lock_image(BlockDriverState *bs, FileLocking locking,
     if (!bs->read_only) {
         s->locks.held |= FILE_PERM_WRITE;
     }
-    if (!(bs->open_flags & BDRV_OPEN_SECTORS) && !bs->force_share) {
+    if (!sharing && !bs->force_share) {
         s->locks.shared = FILE_PERM_CONSISTENT_READ |
                           FILE_PERM_WRITE_UNCHANGED;
     }

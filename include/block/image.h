@@ -283,6 +283,8 @@ int coroutine_fn bdrv_co_save_vmstate(BlockDriverState *bs, int64_t offset,
 /* Of files that do not say aio= themselves; neither: threads */
 #define BDRV_OPEN_NATIVE_AIO 0x400
 #define BDRV_OPEN_IO_URING   0x800
+/* With BDRV_OPEN_SECTORS: nobody else may write to the files. */
+#define BDRV_OPEN_NO_SHARE   0x1000
 
 /*
  * Opens what people name on a command line: a path, "json:{...}",

@@ -231,6 +231,36 @@ static void test_engine_flags(void)
     bdrv_unref(open_ok("null-co://", NULL, NULL, native));
 }
 
+/* Whoever copies an image that others write to copies nothing that ever was:
+ * open file descriptions have locks of their own, so this process will do. */
+static void test_no_share(void)
+{
+    g_autoptr(TestImage) image = image_here(8192);
+    const char *name = base_of(image);
+    g_autofree char *message = g_strdup_printf(
+        "Failed to get \"write\" lock\n"
+        "Is another process using the image [%s]?", name);
+    g_autoptr(BlockDriverState) bs = open_ok(name, "raw", NULL,
+                                             RO | BDRV_OPEN_NO_SHARE);
+    g_autoptr(GError) error = NULL;
+
+    g_assert_null(bdrv_open_image(name, "raw", NULL, 0, &error));
+    g_assert_cmpstr(error->message, ==, message);
+    bdrv_unref(open_ok(name, "raw", NULL, RO | BDRV_OPEN_NO_SHARE));
+    bdrv_unref(open_ok(name, "raw", NULL, RO | BDRV_OPEN_SHARE));
+}
+
+static void test_share_wins(void)
+{
+    g_autoptr(TestImage) image = image_here(8192);
+    const char *name = base_of(image);
+    g_autoptr(BlockDriverState) bs =
+        open_ok(name, "raw", NULL,
+                RO | BDRV_OPEN_NO_SHARE | BDRV_OPEN_SHARE);
+
+    bdrv_unref(open_ok(name, "raw", NULL, 0));
+}
+
 /* --- a format: its file says "overlay BACKING [FORMAT]" --- */
 
 typedef struct Header {
@@ -618,6 +648,8 @@ int main(int argc, char **argv)
     g_test_add_func("/image-open/backing-depth", test_backing_depth);
     g_test_add_func("/image-open/served", test_served);
     g_test_add_func("/image-open/share", test_share);
+    g_test_add_func("/image-open/no-share", test_no_share);
+    g_test_add_func("/image-open/share-wins", test_share_wins);
     g_test_add_func("/image-open/probed-write", test_probed_write);
     g_test_add_func("/image-open/said-raw-write", test_said_raw_write);
     g_test_add_func("/image-open/backing-path", test_backing_path);

@@ -33,6 +33,27 @@ bool cache_mode_parse(const char *mode, unsigned *flags, bool *writethrough)
     return false;
 }
 
+bool aio_mode_parse(const char *mode, unsigned *flags)
+{
+    static const struct {
+        const char *name;
+        unsigned flags;
+    } modes[] = {
+        { "threads", 0 },
+        { "native", BDRV_OPEN_NATIVE_AIO },
+        { "io_uring", BDRV_OPEN_IO_URING },
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(modes); i++) {
+        if (strcmp(mode, modes[i].name) == 0) {
+            *flags &= ~(BDRV_OPEN_NATIVE_AIO | BDRV_OPEN_IO_URING);
+            *flags |= modes[i].flags;
+            return true;
+        }
+    }
+    return false;
+}
+
 /* A single word names a node, and there is none that a tool has not made. */
 static bool check_image_opts(const char *text, GError **error)
 {

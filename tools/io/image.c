@@ -55,12 +55,7 @@ bool io_image_spec_set_discard(IoImageSpec *spec, const char *mode)
 
 bool io_image_spec_set_aio(IoImageSpec *spec, const char *mode)
 {
-    spec->flags &= ~(BDRV_OPEN_NATIVE_AIO | BDRV_OPEN_IO_URING);
-    if (strcmp(mode, "native") == 0) {
-        spec->flags |= BDRV_OPEN_NATIVE_AIO;
-    } else if (strcmp(mode, "io_uring") == 0) {
-        spec->flags |= BDRV_OPEN_IO_URING;
-    } else if (strcmp(mode, "threads") != 0) {
+    if (!aio_mode_parse(mode, &spec->flags)) {
         error_report("Invalid aio option: %s", mode);
         return false;
     }

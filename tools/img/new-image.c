@@ -6,7 +6,6 @@
  */
 #include "new-image.h"
 
-#include "create-opts.h"
 #include "tools/common/message.h"
 #include "block/graph.h"
 
@@ -201,13 +200,21 @@ static void word_too_large(const NewImage *image, const CreateOpts *opts,
     }
 }
 
-static bool create(const NewImage *image, const Makers *makers,
-                   const CreateOpts *opts, GError **error)
+bool new_image_make(const NewImage *image, const CreateOpts *opts,
+                    GError **error)
 {
     g_autoptr(Options) options = create_opts_to_options(opts, "");
+
+    return bdrv_create(bdrv_find_driver(image->format), image->filename,
+                       options, error);
+}
+
+static bool create(const NewImage *image, const CreateOpts *opts,
+                   GError **error)
+{
     GError *reason = NULL;
 
-    if (bdrv_create(makers->format, image->filename, options, &reason)) {
+    if (new_image_make(image, opts, &reason)) {
         return true;
     }
     word_too_large(image, opts, &reason);
@@ -237,7 +244,28 @@ bool new_image_create(const NewImage *image, char **advice, GError **error)
                text);
         fflush(stdout);
     }
-    return create(image, &makers, opts, error);
+    return create(image, opts, error);
+}
+
+CreateOpts *new_image_options(const NewImage *image, GError **error)
+{
+    g_autoptr(CreateOpts) opts = NULL;
+    g_autofree char *size = NULL;
+    Makers makers;
+
+    if (!find_format(image->format, &makers, error) ||
+        !find_protocol(image->filename, &makers, error) ||
+        !check_format(&makers, error)) {
+        return NULL;
+    }
+    opts = known_options(&makers);
+    size = g_strdup_printf("%" G_GINT64_FORMAT, image->bytes);
+    if (!create_opts_parse(opts, image->options, error) ||
+        !create_opts_set(opts, "size", size, error) ||
+        !take_backing(image, opts, error)) {
+        return NULL;
+    }
+    return g_steal_pointer(&opts);
 }
 
 static int complain(GError *error)

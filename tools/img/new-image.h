@@ -5,9 +5,7 @@
 #ifndef TOOLS_IMG_NEW_IMAGE_H
 #define TOOLS_IMG_NEW_IMAGE_H
 
-#include <glib.h>
-#include <stdbool.h>
-#include <stdint.h>
+#include "create-opts.h"
 
 /* Strings are borrowed; NULL: not given. */
 typedef struct NewImage {
@@ -28,6 +26,16 @@ typedef struct NewImage {
  * NULL. Caller frees.
  */
 bool new_image_create(const NewImage *image, char **advice, GError **error);
+
+/*
+ * The same in two steps for programs that copy an image, which look at the
+ * options themselves: what @image says, checked against what the drivers
+ * know, with image->bytes as the size whatever else the options say. The
+ * backing file is not looked at.
+ */
+CreateOpts *new_image_options(const NewImage *image, GError **error);
+bool new_image_make(const NewImage *image, const CreateOpts *opts,
+                    GError **error);
 
 /* Explains the options of @format, and of the file where @filename is not
  * NULL. Returns what to exit with. */

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 
 QEMU_IO = shutil.which("qemu-io")
+QEMU_IMG = shutil.which("qemu-img")
 TIMEOUT = 60
 
 RATE = re.compile(r"\d+ ops; [0-9:.]+( sec)? \([0-9.inf]+ (bytes|[KMGTPE]iB)/sec"
@@ -23,6 +24,23 @@ def filtered(text):
     """Without what depends on how fast the machine is."""
     text = RATE.sub(r"X ops; XX:XX:XX.X (XXX YYY/sec and XXX ops/sec)", text)
     return MACHINE.sub(r"\1,1,TIME,RATE,RATE", text)
+
+
+def contents(path):
+    """What an image holds; of a qcow2 image the guest's bytes and what
+    qemu-img check says of it."""
+    with open(path, "rb") as file:
+        data = file.read()
+    if not path.endswith(".qcow2"):
+        return data
+    check = subprocess.run([QEMU_IMG, "check", "-q", path], check=False,
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    raw = path + ".raw"
+    subprocess.run([QEMU_IMG, "convert", "-O", "raw", path, raw], check=True)
+    with open(raw, "rb") as file:
+        data = file.read()
+    os.unlink(raw)
+    return check.stdout + data
 
 
 class Outcome:
@@ -67,17 +85,20 @@ class Pair:
     def run(self, who, files, args, stdin=None):
         """Writes @files {name: contents}, runs, and reads them back."""
         folder = self.folders[who]
-        for name, contents in files.items():
+        for name, data in files.items():
             with open(os.path.join(folder, name), "wb") as file:
-                file.write(contents)
-        done = subprocess.run(
-            [self.programs[who], *args], cwd=folder, input=stdin or "",
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            errors="surrogateescape", timeout=TIMEOUT, check=False)
+                file.write(data)
+        words = [self.programs[who], *args]
+        try:
+            done = subprocess.run(
+                words, cwd=folder, input=stdin or "",
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                errors="surrogateescape", timeout=TIMEOUT, check=False)
+        except subprocess.TimeoutExpired:
+            done = subprocess.CompletedProcess(words, "too slow", "", "")
         after = {}
         for name in files:
-            with open(os.path.join(folder, name), "rb") as file:
-                after[name] = file.read()
+            after[name] = contents(os.path.join(folder, name))
         return Outcome(done, after)
 
     def compare(self, files, args, stdin=None):

@@ -8,6 +8,7 @@ Usage: test-peer.py VBLK-IO
 """
 
 import os
+import subprocess
 import sys
 import tempfile
 
@@ -55,6 +56,21 @@ def read_cases(path):
     return groups
 
 
+def make_images(folder):
+    """{name: contents} of qcow2 images, the second with a backing file."""
+    files = {}
+    for name, args in (("q.qcow2", ["q.qcow2", "1000k"]),
+                       ("o.qcow2", ["-F", "raw", "-b", "t.raw", "o.qcow2",
+                                    "200k"])):
+        with open(os.path.join(folder, "t.raw"), "wb") as file:
+            file.write(RAW)
+        subprocess.run([peer.QEMU_IMG, "create", "-q", "-f", "qcow2", *args],
+                       cwd=folder, check=True)
+        with open(os.path.join(folder, name), "rb") as file:
+            files[name] = file.read()
+    return files
+
+
 def arguments(options, commands):
     args = ["t.raw" if option == "%t" else option for option in options]
     for command in commands:
@@ -63,8 +79,8 @@ def arguments(options, commands):
 
 
 def main():
-    if not peer.QEMU_IO:
-        print("1..0 # SKIP qemu-io is not installed")
+    if not peer.QEMU_IO or not peer.QEMU_IMG:
+        print("1..0 # SKIP qemu-io and qemu-img are not installed")
         return 77
     folder = os.path.dirname(os.path.abspath(__file__))
     groups = read_cases(os.path.join(folder, "cases.txt"))
@@ -78,8 +94,11 @@ def main():
         with tempfile.TemporaryDirectory(prefix="vblk-") as scratch:
             pair = peer.Pair(os.path.abspath(sys.argv[1]), scratch)
             lines = []
+            files = dict(FILES)
+            if name.startswith("qcow2"):
+                files.update(make_images(scratch))
             for args, stdin in runs:
-                lines += pair.compare(FILES, args, stdin)
+                lines += pair.compare(files, args, stdin)
         failed += bool(lines)
         print(f"{'not ' if lines else ''}ok {number} {name}", flush=True)
         for line in lines:

@@ -206,6 +206,8 @@ typedef struct Qcow2State {
 
     Qcow2Decompressed *decompressed; /* qcow2-compress.c */
     AioTimer clean_timer;
+    bool holes_looked_for;       /* by block status: */
+    bool has_holes;              /* clusters in use that the file has not */
     bool corrupt_signaled;       /* says so once */
     bool broken;                 /* every request fails: -ENOMEDIUM */
     Qcow2WriteState *write;      /* allocations under way; made by open */

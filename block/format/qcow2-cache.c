@@ -26,6 +26,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "block/debug.h"
+
 /* Bits of Slot.used, set by every use and cleared one at a time. */
 #define USED_HAND  0x1 /* again, since the hand came by */
 #define USED_CLEAN 0x2 /* since qcow2_cache_clean_unused() */
@@ -251,6 +253,15 @@ static int coroutine_fn write_dependency(Qcow2Cache *cache)
     return ret;
 }
 
+static void coroutine_fn tell_update(Qcow2Cache *cache)
+{
+    const Qcow2State *s = cache->bs->opaque;
+
+    bdrv_co_debug_event(cache->bs->file, cache == s->refcount_cache
+                                             ? BLKDBG_REFBLOCK_UPDATE_PART
+                                             : BLKDBG_L2_UPDATE);
+}
+
 /* @count tables that follow each other in the file. */
 static int coroutine_fn write_run(Qcow2Cache *cache, const uint32_t *slots,
                                   unsigned count)
@@ -269,6 +280,7 @@ static int coroutine_fn write_run(Qcow2Cache *cache, const uint32_t *slots,
         iov[i].iov_base = slot_table(cache, slots[i]);
         iov[i].iov_len = cache->table_bytes;
     }
+    tell_update(cache);
     ret = bdrv_co_io(cache->bs->file, &io);
     for (unsigned i = 0; i < count && ret == 0; i++) {
         dirty_remove(cache, slots[i]);
@@ -438,6 +450,18 @@ static int coroutine_fn take_slot(Qcow2Cache *cache, uint32_t *taken)
 
 /* --- using --- */
 
+static int coroutine_fn read_table(Qcow2Cache *cache, uint64_t offset,
+                                   void *table)
+{
+    const Qcow2State *s = cache->bs->opaque;
+
+    if (cache == s->l2_cache) {
+        bdrv_co_debug_event(cache->bs->file, BLKDBG_L2_LOAD);
+    }
+    return qcow2_co_read_file(cache->bs->file, offset, cache->table_bytes,
+                              table);
+}
+
 static int coroutine_fn get(Qcow2Cache *cache, uint64_t offset, bool fill,
                             void **table)
 {
@@ -451,9 +475,7 @@ static int coroutine_fn get(Qcow2Cache *cache, uint64_t offset, bool fill,
     } else {
         ret = take_slot(cache, &n);
         if (ret == 0 && fill) {
-            ret = qcow2_co_read_file(cache->bs->file, offset,
-                                     cache->table_bytes,
-                                     slot_table(cache, n));
+            ret = read_table(cache, offset, slot_table(cache, n));
             if (ret < 0) {
                 slot_free(cache, n);
             }

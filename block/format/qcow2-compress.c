@@ -17,6 +17,7 @@
 #include <zstd.h>
 #include <zstd_errors.h>
 
+#include "block/debug.h"
 #include "block/iov.h"
 #include "block/thread-pool.h"
 
@@ -223,6 +224,7 @@ static int coroutine_fn read_and_expand(BlockDriverState *bs, uint64_t entry,
     if (!packed) {
         return -ENOMEM;
     }
+    bdrv_co_debug_event(bs->file, BLKDBG_READ_COMPRESSED);
     ret = qcow2_co_read_file(bs->file, host, bytes, packed);
     if (ret < 0) {
         return ret;

@@ -14,7 +14,7 @@
 #include <limits.h>
 #include <string.h>
 
-#include "block/log.h"
+#include "block/debug.h"
 
 bool qcow2_validate_table(BlockDriverState *bs, uint64_t offset,
                           uint64_t entries, unsigned entry_bytes,
@@ -350,6 +350,7 @@ bool coroutine_fn qcow2_co_read_tables(BlockDriverState *bs, GError **error)
     }
     g_free(s->l1);
     s->l1 = l1;
+    bdrv_co_debug_event(bs->file, BLKDBG_REFTABLE_LOAD);
     ret = qcow2_co_read_table(bs->file, s->reftable_offset,
                               s->reftable_entries, &reftable);
     if (ret < 0) {

@@ -18,6 +18,7 @@
 
 #include <errno.h>
 
+#include "block/debug.h"
 #include "block/iov.h"
 
 #define PARTS_MAX 32
@@ -164,12 +165,14 @@ static void start_file(ReadJob *job, BlockDriverState *file, int64_t offset,
 
 /* --- extents --- */
 
-static void start_extent(ReadJob *job, const Qcow2Extent *extent)
+static void coroutine_fn start_extent(ReadJob *job,
+                                      const Qcow2Extent *extent)
 {
     const Qcow2State *s = job->bs->opaque;
 
     switch (extent->kind) {
     case QCOW2_NORMAL:
+        bdrv_co_debug_event(job->bs->file, BLKDBG_READ_AIO);
         start_file(job, s->data_file, extent->host, extent->bytes);
         break;
     case QCOW2_COMPRESSED_DATA:
@@ -177,6 +180,7 @@ static void start_extent(ReadJob *job, const Qcow2Extent *extent)
         break;
     case QCOW2_UNALLOCATED:
         if (job->bs->backing) {
+            bdrv_co_debug_event(job->bs->file, BLKDBG_READ_BACKING_AIO);
             start_file(job, job->bs->backing, job->offset, extent->bytes);
             break;
         }
@@ -293,7 +297,7 @@ static bool submit_simple(BlockDriverState *bs, BlockRequest *req)
         block_request_complete_later(req, 0);
         return true;
     }
-    if (extent.kind == QCOW2_UNALLOCATED &&
+    if (extent.kind == QCOW2_UNALLOCATED && !bs->file->debugged &&
         req->bytes <= bs->backing->total_bytes - req->offset) {
         bdrv_submit(bs->backing, req);
         return true;

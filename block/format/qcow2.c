@@ -11,6 +11,7 @@
 
 #include <errno.h>
 
+#include "block/debug.h"
 #include "block/log.h"
 #include "qcow2-error.h"
 
@@ -61,6 +62,7 @@ static void submit_read(BlockDriverState *bs, BlockRequest *req)
         qcow2_read_submit(bs, req);
         return;
     }
+    bdrv_debug_event(bs->file, BLKDBG_READ_AIO);
     pass_on(bs, req, host);
 }
 

@@ -92,7 +92,8 @@ int64_t throttle_wait_ns(const ThrottleConfig *config, ThrottleState *state,
                                                &state->buckets[limit]));
     }
     /* whoever comes back after that finds no remainder of less than 1 ns */
-    return wait_ns >= INT64_MAX / 2 ? INT64_MAX / 2 : (int64_t)ceil(wait_ns);
+    return wait_ns >= (double)(INT64_MAX / 2) ? INT64_MAX / 2
+                                              : (int64_t)ceil(wait_ns);
 }
 
 void throttle_account(const ThrottleConfig *config, ThrottleState *state,

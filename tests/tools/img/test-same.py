@@ -8,8 +8,9 @@ output and standard error apart, and with both in one pipe, where their order
 shows.
 
 A file of cases has a "[title]" and below it lines for the shell; each line is
-compared. In them "img" is the program; other programs prepare images and are
-the same for both. Lines that start with # are notes.
+compared. In them "img" is the program, and "held OPTIONS" runs it while qemu-io
+has an image open; other programs prepare images and are the same for both.
+Lines that start with # are notes.
 
 Usage: test-same.py VBLK_IMG FILE
 """
@@ -34,7 +35,22 @@ FILTERS = (
     (re.compile(r'("date-n?sec": )\d+'), r"\1N"),
     (re.compile(r"#block\d+"), "NODE"),
 )
-FUNCTIONS = 'img() { "$IMG/qemu-img" "$@"; }\n'
+# "held": runs img while qemu-io has an image open, which it has when it has
+# answered.
+FUNCTIONS = r"""
+img() { "$IMG/qemu-img" "$@"; }
+held() {
+    local status
+    coproc qemu-io $1
+    echo length >&"${COPROC[1]}"
+    read -r _ <&"${COPROC[0]}"
+    img "${@:2}"
+    status=$?
+    echo quit >&"${COPROC[1]}"
+    wait
+    return $status
+}
+"""
 
 
 class Program:

@@ -13,6 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Longer names are cut. */
+#define NAME_MAX_BYTES 255
+
 static const char letters[] = ":la:c:d:hqU";
 static const struct option words[] = {
     IMG_WORD_HELP,
@@ -63,8 +66,9 @@ static void coroutine_fn create_entry(void *opaque)
 {
     SnapshotCall *call = opaque;
     int64_t now_us = g_get_real_time();
+    g_autofree char *name = g_strndup(call->name, NAME_MAX_BYTES);
     BlockSnapshot snapshot = {
-        .name = (char *)call->name,
+        .name = name,
         .date_s = now_us / G_USEC_PER_SEC,
         .date_ns = now_us % G_USEC_PER_SEC * 1000,
         .disk_bytes = call->bs->total_bytes,

@@ -96,7 +96,6 @@ static void test_options(void)
 {
     g_autoptr(CreateOpts) opts = parse("enc.key=k,size=1M,lazy");
     g_autoptr(Options) options = create_opts_to_options(opts, "");
-    g_autofree char *left = NULL;
 
     g_assert_cmpstr(options_peek_str(options, "enc.key"), ==, "k");
     g_assert_cmpstr(options_peek_str(options, "size"), ==, "1048576");

@@ -12,6 +12,7 @@ static const BlockDriver *const drivers[] = {
     &bdrv_copy_on_read,
     &bdrv_file,
     &bdrv_host_device,
+    &bdrv_nbd,
     &bdrv_null_aio,
     &bdrv_null_co,
     &bdrv_qcow2,

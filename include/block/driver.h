@@ -215,6 +215,7 @@ extern const BlockDriver bdrv_blkverify;
 extern const BlockDriver bdrv_copy_on_read;
 extern const BlockDriver bdrv_file;
 extern const BlockDriver bdrv_host_device;
+extern const BlockDriver bdrv_nbd;
 extern const BlockDriver bdrv_null_aio;
 extern const BlockDriver bdrv_null_co;
 extern const BlockDriver bdrv_qcow2;

@@ -23,12 +23,12 @@ int coroutine_fn qcow2_co_vmstate(BlockDriverState *bs, BlockOp op,
 {
     int64_t start = qcow2_vm_state_offset(bs);
     struct iovec iov = { .iov_base = buf, .iov_len = bytes };
-    BlockIo io = { .op = op, .offset = start + offset, .bytes = bytes,
-                   .iov = &iov, .niov = 1 };
+    BlockIo io = { .op = op, .bytes = bytes, .iov = &iov, .niov = 1 };
 
-    if (offset > INT64_MAX - start - bytes) {
+    if (bytes > INT64_MAX - start || offset > INT64_MAX - start - bytes) {
         return -EIO;
     }
+    io.offset = start + offset;
     bdrv_co_debug_event(bs->file, op == BLOCK_READ ? BLKDBG_VMSTATE_LOAD
                                                    : BLKDBG_VMSTATE_SAVE);
     return op == BLOCK_READ ? qcow2_co_pread(bs, io.offset, bytes, &iov, 1)

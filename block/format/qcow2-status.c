@@ -47,20 +47,20 @@ static int coroutine_fn count_used(BlockDriverState *bs, uint64_t first,
     return ret;
 }
 
-/* Whether more clusters are in use than @most. */
-static bool coroutine_fn uses_more_than(BlockDriverState *bs, uint64_t most)
+static bool coroutine_fn uses_at_least(BlockDriverState *bs, uint64_t least)
 {
     const Qcow2State *s = bs->opaque;
     uint64_t clusters = qcow2_size_to_clusters(s, bs->file->total_bytes);
     uint64_t used = 0;
 
-    for (uint64_t i = 0; i < clusters && used <= most; i += COUNT_AT_A_TIME) {
+    for (uint64_t i = 0; i < clusters && used < least;
+         i += COUNT_AT_A_TIME) {
         if (count_used(bs, i, MIN(i + COUNT_AT_A_TIME, clusters),
                        &used) < 0) {
             return false;
         }
     }
-    return used > most;
+    return used >= least;
 }
 
 static void coroutine_fn look_for_holes(BlockDriverState *bs)
@@ -71,8 +71,8 @@ static void coroutine_fn look_for_holes(BlockDriverState *bs)
 
     s->holes_looked_for = true;
     if (s->data_file == bs->file && there >= 0) {
-        s->has_holes = uses_more_than(bs, MAX(clusters * 10 / 9,
-                                              clusters + 2));
+        s->has_holes = uses_at_least(bs, MAX(clusters * 10 / 9,
+                                             clusters + 2));
     }
 }
 

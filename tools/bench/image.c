@@ -15,6 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "image-qcow2.h"
+
 #define CHUNK (1 << 20)
 #define RESET_TRIES    100
 #define RESET_PAUSE_US 20000
@@ -152,8 +154,12 @@ static void zram_release(const BenchSpecImage *image)
 
 char *bench_image_obstacle(const BenchSpecImage *image)
 {
+    char *obstacle = bench_qcow2_obstacle(image);
     struct stat st;
 
+    if (obstacle) {
+        return obstacle;
+    }
     if (image->kind == BENCH_IMAGE_BLOCK &&
         (stat(image->path, &st) < 0 || !S_ISBLK(st.st_mode))) {
         return g_strdup_printf("%s is no block device", image->path);
@@ -246,7 +252,7 @@ bool bench_image_prepare(const BenchSpecImage *image, GError **error)
                 return false;
             }
         }
-        return true;
+        return bench_qcow2_prepare(image, error);
     case BENCH_IMAGE_ZRAM:
         if (!zram_is_unused(image)) {
             return true; /* ours, of an earlier row */
@@ -292,6 +298,9 @@ static bool drop_cache(const char *path, GError **error)
 
 bool bench_image_settle(const BenchSpecImage *image, GError **error)
 {
+    if (!bench_qcow2_settle(image, error)) {
+        return false;
+    }
     if (image->kind != BENCH_IMAGE_FILE && image->kind != BENCH_IMAGE_BLOCK) {
         return true;
     }
@@ -311,6 +320,7 @@ void bench_image_release(const BenchSpecImage *image)
     if (image->kind == BENCH_IMAGE_ZRAM) {
         zram_release(image);
     }
+    bench_qcow2_release(image);
     for (unsigned i = 0; image->kind == BENCH_IMAGE_TMPFS &&
                          i < MAX(image->count, 1); i++) {
         g_autofree char *path = bench_image_path(image, i);

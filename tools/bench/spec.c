@@ -179,6 +179,11 @@ static bool read_image(SpecReader *r, const char *group, const char *name)
         !options_take_size(opts, "size", &image->size, &r->error) ||
         !options_take_uint(opts, "count", 64, &image->count, &r->error) ||
         !options_take_bool(opts, "warm", &image->warm, &r->error) ||
+        !options_take_str(opts, "qcow2", &image->qcow2, &r->error) ||
+        !options_take_size(opts, "qcow2_size", &image->qcow2_size,
+                           &r->error) ||
+        !options_take_bool(opts, "qcow2_fresh", &image->qcow2_fresh,
+                           &r->error) ||
         !options_finish(opts, &r->error)) {
         return false;
     }
@@ -413,6 +418,7 @@ static void free_image(gpointer data)
 
     g_free(image->name);
     g_free(image->path);
+    g_free(image->qcow2);
     g_free(image);
 }
 

@@ -11,6 +11,8 @@ static const char *const plain =
     "[compare]\nrounds=7\nruntime=2\n"
     "[variables]\nwhere=/images\nnode=file={image},aio={aio}\n"
     "[image a]\nkind=file\npath={where}/a.raw\nsize=64M\n"
+    "qcow2=cluster_size=4k,lazy_refcounts=on\nqcow2-size=1G\n"
+    "qcow2-fresh=on\n"
     "[image none]\nkind=null\n"
     "[server one]\ncommand=prog {node} {socket}\nvar.aio=native\n"
     "[server two]\ncommand=prog {node} {socket}\nvar.aio=threads\n"
@@ -65,6 +67,10 @@ static void test_plain(void)
     g_assert_cmpstr(row(spec, 0)->name, ==, "r");
     g_assert_cmpstr(row(spec, 0)->image->path, ==, "/images/a.raw");
     g_assert_cmpint(row(spec, 0)->image->size, ==, 64 << 20);
+    g_assert_cmpstr(row(spec, 0)->image->qcow2, ==,
+                    "cluster_size=4k,lazy_refcounts=on");
+    g_assert_cmpint(row(spec, 0)->image->qcow2_size, ==, 1 << 30);
+    g_assert_true(row(spec, 0)->image->qcow2_fresh);
     g_assert_cmpuint(g_strv_length(two->against), ==, 2);
     g_assert_cmpstr(two->against[1], ==, "thr*");
 }

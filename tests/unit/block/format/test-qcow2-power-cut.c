@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * qcow2 images that lose power at any moment of random requests: nothing that
+ * was flushed is lost, no cluster belongs to two, what was not flushed is old
+ * or new, sector by sector, and never somebody else's.
+ */
+#include "tests/lib/qcow2-image.h"
+#include "tests/lib/qcow2-storm.h"
+
+#define CUTS 25
+
+static void test_cut(gconstpointer opaque)
+{
+    Storm *storm = storm_new(opaque, "cut");
+    unsigned length;
+
+    test_disk_start_log(storm->disk);
+    storm_run(storm, storm_ops(300), 4);
+    length = test_disk_log_length(storm->disk);
+    for (unsigned i = 0; i < CUTS; i++) {
+        storm_check_cut(storm, g_rand_int_range(storm->rand, 0, length + 1));
+    }
+    storm_free(storm);
+}
+
+int main(int argc, char **argv)
+{
+    int ret;
+
+    g_test_init(&argc, &argv, NULL);
+    if (!qcow2_tools_present()) {
+        return 0;
+    }
+    test_disk_register();
+    for (const StormConfig *c = storm_configs; c->name; c++) {
+        /* two disks would have two logs */
+        if (!c->engine && !c->data_file) {
+            storm_add_test("power-cut", c, test_cut);
+        }
+    }
+    ret = g_test_run();
+    test_block_end();
+    return ret;
+}

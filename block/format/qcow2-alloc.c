@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "block/debug.h"
 #include "block/log.h"
 
 /* --- finding --- */
@@ -196,6 +197,7 @@ static int coroutine_fn alloc_run(BlockDriverState *bs, uint64_t min,
 {
     int ret;
 
+    bdrv_co_debug_event(bs->file, BLKDBG_CLUSTER_ALLOC);
     do {
         ret = qcow2_co_find_free(bs, min, max, found);
         if (ret == 0) {
@@ -295,6 +297,7 @@ void coroutine_fn qcow2_co_free_clusters(BlockDriverState *bs, int64_t host,
         .type = type,
     };
 
+    bdrv_co_debug_event(bs->file, BLKDBG_CLUSTER_FREE);
     if (s->broken) {
         return; /* nothing is written any more */
     }
@@ -356,6 +359,7 @@ int64_t coroutine_fn qcow2_co_alloc_bytes(BlockDriverState *bs,
     int64_t host;
 
     g_assert(bytes > 0 && bytes <= s->cluster_size);
+    bdrv_co_debug_event(bs->file, BLKDBG_CLUSTER_ALLOC_BYTES);
     host = alloc_behind(bs, bytes);
     if (host == 0) {
         host = qcow2_co_alloc_clusters(bs, s->cluster_size);

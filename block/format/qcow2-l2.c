@@ -13,6 +13,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "block/debug.h"
+
 int coroutine_fn qcow2_co_write_l1_entry(BlockDriverState *bs,
                                          unsigned index)
 {
@@ -24,6 +26,7 @@ int coroutine_fn qcow2_co_write_l1_entry(BlockDriverState *bs,
         .kind = QCOW2_OL_ACTIVE_L1,
     };
 
+    bdrv_co_debug_event(bs->file, BLKDBG_L1_UPDATE);
     return qcow2_co_write_entry(bs, &table, index);
 }
 
@@ -82,6 +85,7 @@ static int coroutine_fn enter_table(BlockDriverState *bs, unsigned index,
     int ret = qcow2_cache_set_dependency(s->l2_cache, s->refcount_cache);
 
     if (ret == 0) {
+        bdrv_co_debug_event(bs->file, BLKDBG_L2_ALLOC_WRITE);
         ret = qcow2_cache_flush(s->l2_cache);
     }
     if (ret < 0) {
@@ -104,6 +108,9 @@ static int coroutine_fn make_table(BlockDriverState *bs, unsigned index,
 
     if (offset < 0) {
         return offset;
+    }
+    if (old) {
+        bdrv_co_debug_event(bs->file, BLKDBG_L2_ALLOC_COW_READ);
     }
     ret = fill_table(bs, offset, old);
     if (ret == 0) {
@@ -160,12 +167,14 @@ static int coroutine_fn write_new_l1(BlockDriverState *bs,
     uint64_t bytes = count * sizeof(*entries);
     int ret;
 
+    bdrv_co_debug_event(bs->file, BLKDBG_L1_GROW_ALLOC_TABLE);
     *offset = qcow2_co_alloc_clusters(bs, bytes);
     if (*offset < 0) {
         return *offset;
     }
     ret = qcow2_cache_flush(s->refcount_cache);
     if (ret == 0) {
+        bdrv_co_debug_event(bs->file, BLKDBG_L1_GROW_WRITE_TABLE);
         ret = qcow2_co_write_table(bs, &(Qcow2Table){
             .entries = entries, .count = count, .offset = *offset });
     }
@@ -186,6 +195,7 @@ static int coroutine_fn switch_l1(BlockDriverState *bs, uint64_t *entries,
     unsigned old_count = s->l1_entries;
     int ret;
 
+    bdrv_co_debug_event(bs->file, BLKDBG_L1_GROW_ACTIVATE_TABLE);
     s->l1_offset = offset;
     s->l1_entries = count;
     ret = qcow2_co_write_header(bs);

@@ -28,6 +28,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block/debug.h"
+
 #define ENTRY_BYTES sizeof(uint64_t)
 
 /* --- a block --- */
@@ -42,11 +44,14 @@ static int coroutine_fn enter_block(BlockDriverState *bs, uint64_t region,
         .offset = s->reftable_offset,
         .kind = QCOW2_OL_REFCOUNT_TABLE,
     };
-    int ret = qcow2_cache_flush(s->refcount_cache);
+    int ret;
 
+    bdrv_co_debug_event(bs->file, BLKDBG_REFBLOCK_ALLOC_WRITE);
+    ret = qcow2_cache_flush(s->refcount_cache);
     if (ret < 0) {
         return ret;
     }
+    bdrv_co_debug_event(bs->file, BLKDBG_REFBLOCK_ALLOC_HOOKUP);
     s->reftable[region] = offset;
     ret = qcow2_co_write_entry(bs, &table, region);
     if (ret < 0) {
@@ -202,9 +207,11 @@ static int coroutine_fn write_growth(BlockDriverState *bs,
                                      bytes);
 
     if (ret == 0) {
+        bdrv_co_debug_event(bs->file, BLKDBG_REFBLOCK_ALLOC_WRITE_BLOCKS);
         ret = write_blocks(bs, growth);
     }
     if (ret == 0) {
+        bdrv_co_debug_event(bs->file, BLKDBG_REFBLOCK_ALLOC_WRITE_TABLE);
         ret = qcow2_co_write_table(bs, &table);
     }
     return ret < 0 ? ret : bdrv_co_flush(bs->file);
@@ -218,6 +225,7 @@ static int coroutine_fn switch_tables(BlockDriverState *bs, Growth *growth)
     unsigned old_clusters = s->reftable_clusters;
     int ret;
 
+    bdrv_co_debug_event(bs->file, BLKDBG_REFBLOCK_ALLOC_SWITCH_TABLE);
     s->reftable_offset = (growth->at + growth->blocks) << s->cluster_bits;
     s->reftable_clusters = growth->table;
     ret = qcow2_co_write_header(bs);
@@ -247,6 +255,7 @@ static int coroutine_fn grow_table(BlockDriverState *bs, uint64_t min_entries)
     if (ret < 0) {
         return ret;
     }
+    bdrv_co_debug_event(bs->file, BLKDBG_REFTABLE_GROW);
     fill_table(s, &growth);
     bytes = (growth.blocks + growth.table) << s->cluster_bits;
     ret = write_growth(bs, &growth);
@@ -271,6 +280,7 @@ static int coroutine_fn add_block(BlockDriverState *bs, uint64_t region)
     uint64_t around;
     int ret;
 
+    bdrv_co_debug_event(bs->file, BLKDBG_REFBLOCK_ALLOC);
     if (region >= s->reftable_entries) {
         return grow_table(bs, region + 1);
     }

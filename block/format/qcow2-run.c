@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block/debug.h"
 #include "block/iov.h"
 
 /* Memory that all coroutines together copy through; one gets it always. */
@@ -70,6 +71,7 @@ static void send_request(BlockDriverState *bs, Qcow2Piece *piece)
 
     req->offset = piece->host;
     block_request_push(req, piece_cb, piece);
+    bdrv_debug_event(bs->file, BLKDBG_WRITE_AIO);
     bdrv_submit(s->data_file, req);
 }
 
@@ -151,6 +153,7 @@ static void send_child(BlockDriverState *bs, const Group *group)
         child->niov += piece_iov(piece, &transfer->iov[child->niov]);
         piece = piece->next;
     }
+    bdrv_debug_event(bs->file, BLKDBG_WRITE_AIO);
     bdrv_submit(s->data_file, child);
 }
 
@@ -282,6 +285,8 @@ static void send_whole(Qcow2Run *run)
     child->bytes = run->end - run->guest;
     child->niov = iov->len;
     run->in_flight++;
+    bdrv_debug_event(run->bs->file, BLKDBG_COW_WRITE);
+    bdrv_debug_event(run->bs->file, BLKDBG_WRITE_AIO);
     bdrv_submit(s->data_file, child);
 }
 
@@ -296,6 +301,7 @@ static int coroutine_fn read_gap(BlockDriverState *bs, int64_t start,
     int ret = 0;
 
     if (there > 0) {
+        bdrv_co_debug_event(bs->file, BLKDBG_COW_READ);
         ret = qcow2_co_pread(bs, start, there, &iov, 1);
     }
     memset(buf + iov.iov_len, 0, end - start - iov.iov_len);
@@ -333,6 +339,8 @@ static int coroutine_fn write_whole(Qcow2Run *run, char *copied)
         .niov = iov->len,
     };
 
+    bdrv_co_debug_event(run->bs->file, BLKDBG_COW_WRITE);
+    bdrv_co_debug_event(run->bs->file, BLKDBG_WRITE_AIO);
     return bdrv_co_io(s->data_file, &io);
 }
 

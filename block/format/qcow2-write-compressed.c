@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block/debug.h"
+
 typedef struct Compressed {
     BlockDriverState *bs;
     int64_t offset;
@@ -87,6 +89,7 @@ static int coroutine_fn enter(Compressed *c)
     if (ret < 0) {
         return ret;
     }
+    bdrv_co_debug_event(bs->file, BLKDBG_L2_UPDATE_COMPRESSED);
     qcow2_cache_depends_on_flush(s->l2_cache);
     qcow2_free_entry_later(bs, qcow2_l2_entry(s, slice, index),
                            QCOW2_DISCARD_OTHER);
@@ -125,6 +128,7 @@ static int coroutine_fn write_compressed(Compressed *c)
     if (ret < 0) {
         return ret;
     }
+    bdrv_co_debug_event(c->bs->file, BLKDBG_WRITE_COMPRESSED);
     ret = bdrv_co_pwrite(c->bs->file, c->host, c->bytes, c->data, 0);
     co_mutex_lock(&s->lock);
     ret = finish(c, ret);

@@ -91,6 +91,7 @@ static void submit_write(BlockDriverState *bs, BlockRequest *req)
         qcow2_write_submit(bs, req);
         return;
     }
+    bdrv_debug_event(bs->file, BLKDBG_WRITE_AIO);
     pass_on(bs, req, host);
 }
 

@@ -1,14 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Preallocation in its modes, for new images and for the new part of a
- * resized one: metadata is qcow2-write.c's work; falloc and full also make
- * the host allocate what the clusters lie on.
+ * resized one: that clusters are allocated is qcow2-preallocate.c's work; here
+ * they come to read as zeroes, and falloc and full make the host allocate what
+ * they lie on.
  */
 #include "qcow2.h"
 
 #include <errno.h>
 
 #include "qcow2-error.h"
+
+typedef struct Qcow2Backing {
+    BlockPrealloc mode;
+    int64_t file_end; /* behind it the file read as zeroes before */
+} Qcow2Backing;
 
 #define FULL_CHUNK (1024 * 1024)
 
@@ -28,24 +34,42 @@ static int coroutine_fn write_full(BlockDriverState *file, int64_t offset,
     return ret;
 }
 
+/* Whether it has a place on the host: a subcluster may, though it is not
+ * allocated. */
+static bool has_place(const Qcow2Extent *extent)
+{
+    return extent->kind == QCOW2_NORMAL || extent->kind == QCOW2_ZERO_ALLOC ||
+           (extent->kind == QCOW2_UNALLOCATED && extent->host);
+}
+
 static int coroutine_fn back_extent(BlockDriverState *bs,
                                     const Qcow2Extent *extent,
-                                    BlockPrealloc mode)
+                                    const Qcow2Backing *backing)
 {
     Qcow2State *s = bs->opaque;
 
-    if (extent->kind != QCOW2_NORMAL && extent->kind != QCOW2_ZERO_ALLOC) {
+    if (!has_place(extent)) {
         return 0;
     }
-    /* without leave to unmap, zeroes are written by allocating: fallocate */
-    return mode == PREALLOC_FALLOC
-               ? bdrv_co_pwrite_zeroes(s->data_file, extent->host,
-                                       extent->bytes, 0)
-               : write_full(s->data_file, extent->host, extent->bytes);
+    switch (backing->mode) {
+    case PREALLOC_FULL:
+        return write_full(s->data_file, extent->host, extent->bytes);
+    case PREALLOC_FALLOC:
+        /* without leave to unmap, zeroes are written by allocating */
+        return bdrv_co_pwrite_zeroes(s->data_file, extent->host,
+                                     extent->bytes, 0);
+    default:
+        /* a cluster that is used anew has something in it */
+        return extent->host >= backing->file_end
+                   ? 0
+                   : bdrv_co_pwrite_zeroes(s->data_file, extent->host,
+                                           extent->bytes,
+                                           BLOCK_REQ_MAY_UNMAP);
+    }
 }
 
 static int coroutine_fn back_all(BlockDriverState *bs, int64_t offset,
-                                 int64_t bytes, BlockPrealloc mode)
+                                 int64_t bytes, const Qcow2Backing *backing)
 {
     Qcow2State *s = bs->opaque;
     int ret = 0;
@@ -59,7 +83,7 @@ static int coroutine_fn back_all(BlockDriverState *bs, int64_t offset,
         if (ret < 0) {
             break;
         }
-        ret = back_extent(bs, &extent, mode);
+        ret = back_extent(bs, &extent, backing);
         offset += extent.bytes;
         bytes -= extent.bytes;
     }
@@ -71,15 +95,16 @@ bool coroutine_fn qcow2_co_preallocate_mode(BlockDriverState *bs,
                                             BlockPrealloc mode,
                                             GError **error)
 {
+    const Qcow2State *s = bs->opaque;
+    Qcow2Backing backing = { mode, qcow2_has_data_file(s)
+                                       ? 0
+                                       : bs->file->total_bytes };
     int ret = qcow2_co_preallocate(bs, offset, bytes, error);
 
     if (ret < 0) {
         return false;
     }
-    if (mode == PREALLOC_METADATA) {
-        return true;
-    }
-    ret = back_all(bs, offset, bytes, mode);
+    ret = back_all(bs, offset, bytes, &backing);
     return ret == 0 ||
            qcow2_error_errno(error, ret, "Failed to allocate data clusters");
 }

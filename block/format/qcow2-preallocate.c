@@ -25,8 +25,10 @@ static int coroutine_fn link_clusters(BlockDriverState *bs, int64_t offset,
         qcow2_set_l2_entry(s, slice, index + i,
                            (host + (i << s->cluster_bits)) | QCOW2_COPIED);
         if (qcow2_has_subclusters(s)) {
+            /* the backing file goes on showing */
             qcow2_set_l2_bitmap(s, slice, index + i,
-                                QCOW2_BITMAP_ALL_ALLOCATED);
+                                bs->backing_file ? 0
+                                                 : QCOW2_BITMAP_ALL_ALLOCATED);
         }
     }
     qcow2_mark_l2_dirty(bs, slice);

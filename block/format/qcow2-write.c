@@ -201,14 +201,14 @@ void qcow2_complete_finished(Qcow2WriteState *w)
 static int coroutine_fn prepare_first(BlockDriverState *bs)
 {
     Qcow2State *s = bs->opaque;
+    g_autoptr(GError) error = NULL;
 
     if (s->write_ready) {
         return 0; /* somebody else was faster */
     }
-    if (s->bitmap_count > 0) {
-        log_warn("node '%s': writing to images with bitmaps is not possible "
-                 "yet", bs->node_name);
-        return -ENOTSUP;
+    if (!qcow2_co_bitmaps_before_write(bs, &error)) {
+        log_warn("%s", error->message);
+        return -EIO;
     }
     s->write_ready = true;
     return 0;

@@ -141,15 +141,18 @@ static void qcow2_submit(BlockDriverState *bs, BlockRequest *req)
         submit_read(bs, req);
         break;
     case BLOCK_WRITE:
+        qcow2_track_write(bs, req->offset, req->bytes);
         submit_write(bs, req);
         break;
     case BLOCK_FLUSH:
         submit_flush(bs, req);
         break;
     case BLOCK_DISCARD:
+        qcow2_track_write(bs, req->offset, req->bytes);
         qcow2_discard_submit(bs, req);
         break;
     case BLOCK_WRITE_ZEROES:
+        qcow2_track_write(bs, req->offset, req->bytes);
         qcow2_write_zeroes_submit(bs, req);
         break;
     default:
@@ -284,7 +287,8 @@ static void coroutine_fn tables_entry(void *opaque)
 {
     OpenCall *call = opaque;
 
-    call->ok = qcow2_co_read_tables(call->bs, call->error);
+    call->ok = qcow2_co_read_tables(call->bs, call->error) &&
+               qcow2_co_read_lists(call->bs, call->error);
 }
 
 /* What we do not know of might not be true any more once we have written. */
@@ -391,6 +395,8 @@ static void free_state(BlockDriverState *bs)
     g_clear_pointer(&s->decompressed, qcow2_decompressed_free);
     g_clear_pointer(&s->l1, g_free);
     g_clear_pointer(&s->reftable, g_free);
+    qcow2_free_snapshots(bs);
+    qcow2_free_bitmaps(bs);
     qcow2_free_header(bs);
 }
 
@@ -444,7 +450,13 @@ static bool qcow2_open(BlockDriverState *bs, Options *opts, GError **error)
 static int coroutine_fn stop_writing(BlockDriverState *bs)
 {
     Qcow2State *s = bs->opaque;
-    int ret = qcow2_co_settle(bs);
+    g_autoptr(GError) error = NULL;
+    int ret;
+
+    if (!qcow2_co_bitmaps_store(bs, &error)) {
+        log_error("%s", error->message);
+    }
+    ret = qcow2_co_settle(bs);
 
     if (ret == 0 && !s->found_dirty) {
         ret = qcow2_co_mark_clean(bs);
@@ -519,9 +531,29 @@ static int qcow2_probe(const uint8_t *buf, size_t bytes, const char *filename)
 
 static const BlockImageOps qcow2_image_ops = {
     .probe = qcow2_probe,
+    .create_options = qcow2_create_options,
+    .create = qcow2_create,
+    .measure = qcow2_measure,
+    .amend = qcow2_amend,
     .co_block_status = qcow2_co_block_status,
     .info = qcow2_info,
     .co_vmstate = qcow2_co_vmstate,
+    .co_truncate = qcow2_co_truncate,
+    .co_check = qcow2_co_check,
+    .co_change_backing = qcow2_co_change_backing,
+    .co_make_empty = qcow2_co_make_empty,
+    .co_pwrite_compressed = qcow2_co_pwrite_compressed,
+    .co_snapshot_create = qcow2_co_snapshot_create,
+    .co_snapshot_apply = qcow2_co_snapshot_apply,
+    .co_snapshot_delete = qcow2_co_snapshot_delete,
+    .co_snapshot_load = qcow2_co_snapshot_load,
+    .snapshot_list = qcow2_snapshot_list,
+    .bitmap_list = qcow2_bitmap_list,
+    .co_bitmap_add = qcow2_co_bitmap_add,
+    .co_bitmap_remove = qcow2_co_bitmap_remove,
+    .co_bitmap_clear = qcow2_co_bitmap_clear,
+    .co_bitmap_enable = qcow2_co_bitmap_enable,
+    .co_bitmap_merge = qcow2_co_bitmap_merge,
 };
 
 const BlockDriver bdrv_qcow2 = {

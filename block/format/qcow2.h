@@ -188,6 +188,10 @@ typedef struct Qcow2State {
     uint32_t bitmap_count;
     uint64_t bitmap_directory_offset;
     uint64_t bitmap_directory_bytes;
+    GPtrArray *bitmaps;          /* of Qcow2Bitmap; NULL: none, or not read */
+    bool tracking;               /* writes have to be noted in some of them */
+    bool bitmaps_in_use;         /* these are marked so on the disk: writing
+                                    has begun */
 
     GSList *unknown_exts;        /* of Qcow2UnknownExt, in order */
     void *unknown_header;        /* bytes of a longer header */
@@ -234,6 +238,16 @@ static inline uint64_t qcow2_size_to_clusters(const Qcow2State *s,
 {
     return (bytes >> s->cluster_bits) +
            ((bytes & (s->cluster_size - 1)) != 0);
+}
+
+/* Entries of the L1 table for a disk of @bytes. */
+static inline uint64_t qcow2_l1_entries_for(const Qcow2State *s,
+                                            uint64_t bytes)
+{
+    uint64_t clusters = qcow2_size_to_clusters(s, bytes);
+
+    return (clusters >> s->l2_bits) +
+           ((clusters & ((UINT64_C(1) << s->l2_bits) - 1)) != 0);
 }
 
 static inline bool qcow2_has_data_file(const Qcow2State *s)
@@ -609,6 +623,12 @@ bool coroutine_fn qcow2_co_change_backing(BlockDriverState *bs,
                                           const char *format, GError **error);
 int coroutine_fn qcow2_co_make_empty(BlockDriverState *bs);
 
+/*
+ * For open, once the tables were read: snapshots and bitmaps, unless they are
+ * going to be checked. An image that says it is dirty is repaired if it may be
+ * written to.
+ */
+bool coroutine_fn qcow2_co_read_lists(BlockDriverState *bs, GError **error);
 bool coroutine_fn qcow2_co_read_snapshots(BlockDriverState *bs,
                                           GError **error);
 void qcow2_free_snapshots(BlockDriverState *bs);
@@ -623,15 +643,35 @@ bool coroutine_fn qcow2_co_snapshot_load(BlockDriverState *bs,
                                          const char *name, GError **error);
 GPtrArray *qcow2_snapshot_list(BlockDriverState *bs);
 
-/* Bitmaps with autoload are marked in use before the first write, so that
- * nobody trusts them afterwards; those that we track are stored at close. */
+/* For open, once the header was read: the directory, but no bits. */
+bool coroutine_fn qcow2_co_read_bitmaps(BlockDriverState *bs, GError **error);
+/* And the tables of those that are to be used, as far as it takes no time. */
+bool coroutine_fn qcow2_co_check_bitmap_tables(BlockDriverState *bs,
+                                               GError **error);
+void qcow2_free_bitmaps(BlockDriverState *bs);
+
+/* Notes that the range is being written, zeroed or discarded in all bitmaps
+ * that are enabled. Context: home */
+void qcow2_bitmaps_note(BlockDriverState *bs, int64_t offset, int64_t bytes);
+
+static inline void qcow2_track_write(BlockDriverState *bs, int64_t offset,
+                                     int64_t bytes)
+{
+    const Qcow2State *s = bs->opaque;
+
+    if (G_UNLIKELY(s->tracking)) {
+        qcow2_bitmaps_note(bs, offset, bytes);
+    }
+}
+
+/* The bitmaps that are enabled are marked as in use, so that nobody trusts
+ * them should we not get to storing them. Not under s->lock. */
 bool coroutine_fn qcow2_co_bitmaps_before_write(BlockDriverState *bs,
                                                 GError **error);
-/* Takes "bitmaps", "bitmap-directory" into account in a check: adds the
- * clusters that they use through @use. */
-typedef void Qcow2UseFn(void *opaque, uint64_t host, uint64_t bytes);
-int coroutine_fn qcow2_co_bitmaps_clusters(BlockDriverState *bs,
-                                           Qcow2UseFn *use, void *opaque);
+/* At close, nothing in flight: stores them and marks them as not in use. */
+bool coroutine_fn qcow2_co_bitmaps_store(BlockDriverState *bs,
+                                         GError **error);
+
 GPtrArray *qcow2_bitmap_list(BlockDriverState *bs);
 bool coroutine_fn qcow2_co_bitmap_add(BlockDriverState *bs, const char *name,
                                       uint32_t granularity, GError **error);

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A sparse array of counts, in chunks that a hash table finds.
+ *
+ * Chunks are small because a hostile image may refer to clusters far from
+ * each other: an entry of 8 bytes in a table then costs no more than a chunk.
+ */
+#include "qcow2-counts.h"
+
+#include <errno.h>
+#include <glib.h>
+
+#define CHUNK_BITS 9
+#define CHUNK_COUNTS (1 << CHUNK_BITS)
+#define MAX_BYTES (INT64_C(4) << 30)
+
+typedef struct CountsChunk {
+    uint64_t index;      /* of its first cluster, in chunks */
+    unsigned used;       /* counts that are not 0 */
+    uint64_t counts[];   /* really of 2 or 8 bytes */
+} CountsChunk;
+
+struct Qcow2Counts {
+    uint64_t max;
+    unsigned bytes;      /* of a count */
+    int64_t total_bytes;
+    GHashTable *chunks;  /* by index */
+    GPtrArray *order;    /* the same chunks; sorted unless @unsorted */
+    bool unsorted;
+    CountsChunk *last;   /* looked up; or NULL */
+};
+
+Qcow2Counts *qcow2_counts_new(uint64_t max)
+{
+    Qcow2Counts *counts = g_new0(Qcow2Counts, 1);
+
+    counts->max = max;
+    counts->bytes = max <= UINT16_MAX ? 2 : 8;
+    counts->chunks = g_hash_table_new(g_int64_hash, g_int64_equal);
+    counts->order = g_ptr_array_new_with_free_func(g_free);
+    return counts;
+}
+
+void qcow2_counts_free(Qcow2Counts *counts)
+{
+    g_hash_table_unref(counts->chunks);
+    g_ptr_array_unref(counts->order);
+    g_free(counts);
+}
+
+static CountsChunk *find_chunk(Qcow2Counts *counts, uint64_t cluster)
+{
+    uint64_t index = cluster >> CHUNK_BITS;
+
+    if (!counts->last || counts->last->index != index) {
+        CountsChunk *chunk = g_hash_table_lookup(counts->chunks, &index);
+
+        if (!chunk) {
+            return NULL;
+        }
+        counts->last = chunk;
+    }
+    return counts->last;
+}
+
+static CountsChunk *make_chunk(Qcow2Counts *counts, uint64_t cluster)
+{
+    size_t bytes = sizeof(CountsChunk) + counts->bytes * CHUNK_COUNTS;
+    CountsChunk *chunk = find_chunk(counts, cluster);
+    GPtrArray *order = counts->order;
+
+    if (chunk || counts->total_bytes + (int64_t)bytes > MAX_BYTES) {
+        return chunk;
+    }
+    chunk = g_try_malloc0(bytes);
+    if (!chunk) {
+        return NULL;
+    }
+    chunk->index = cluster >> CHUNK_BITS;
+    if (order->len > 0) {
+        const CountsChunk *before = order->pdata[order->len - 1];
+
+        counts->unsorted |= before->index > chunk->index;
+    }
+    g_ptr_array_add(order, chunk);
+    g_hash_table_insert(counts->chunks, &chunk->index, chunk);
+    counts->total_bytes += bytes;
+    counts->last = chunk;
+    return chunk;
+}
+
+static uint64_t chunk_get(const Qcow2Counts *counts, const CountsChunk *chunk,
+                          unsigned i)
+{
+    return counts->bytes == 2 ? ((const uint16_t *)chunk->counts)[i]
+                              : chunk->counts[i];
+}
+
+uint64_t qcow2_counts_get(Qcow2Counts *counts, uint64_t cluster)
+{
+    const CountsChunk *chunk = find_chunk(counts, cluster);
+
+    return chunk ? chunk_get(counts, chunk, cluster % CHUNK_COUNTS) : 0;
+}
+
+static void chunk_set(const Qcow2Counts *counts, CountsChunk *chunk,
+                      unsigned i, uint64_t count)
+{
+    if (counts->bytes == 2) {
+        ((uint16_t *)chunk->counts)[i] = count;
+    } else {
+        chunk->counts[i] = count;
+    }
+}
+
+int qcow2_counts_add(Qcow2Counts *counts, uint64_t cluster, uint64_t times)
+{
+    CountsChunk *chunk = make_chunk(counts, cluster);
+    unsigned i = cluster % CHUNK_COUNTS;
+    uint64_t count;
+
+    if (!chunk) {
+        return -ENOMEM;
+    }
+    count = chunk_get(counts, chunk, i);
+    if (times > counts->max - count) {
+        return -ERANGE;
+    }
+    chunk->used += count == 0 && times > 0;
+    chunk_set(counts, chunk, i, count + times);
+    return 0;
+}
+
+void qcow2_counts_clear(Qcow2Counts *counts, uint64_t cluster)
+{
+    CountsChunk *chunk = find_chunk(counts, cluster);
+    unsigned i = cluster % CHUNK_COUNTS;
+
+    if (chunk && chunk_get(counts, chunk, i)) {
+        chunk->used--;
+        chunk_set(counts, chunk, i, 0);
+    }
+}
+
+static int compare_chunks(gconstpointer a, gconstpointer b)
+{
+    uint64_t x = (*(CountsChunk *const *)a)->index;
+    uint64_t y = (*(CountsChunk *const *)b)->index;
+
+    return x < y ? -1 : x > y;
+}
+
+/* Position in the sorted order of the first chunk from @index on. */
+static unsigned lower_bound(Qcow2Counts *counts, uint64_t index)
+{
+    unsigned low = 0, high = counts->order->len;
+
+    if (counts->unsorted) {
+        g_ptr_array_sort(counts->order, compare_chunks);
+        counts->unsorted = false;
+    }
+    while (low < high) {
+        unsigned middle = low + (high - low) / 2;
+        const CountsChunk *chunk = counts->order->pdata[middle];
+
+        if (chunk->index < index) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+uint64_t qcow2_counts_next(Qcow2Counts *counts, uint64_t cluster)
+{
+    uint64_t index = cluster >> CHUNK_BITS;
+
+    for (unsigned at = lower_bound(counts, index); at < counts->order->len;
+         at++) {
+        const CountsChunk *chunk = counts->order->pdata[at];
+        unsigned i = chunk->index == index ? cluster % CHUNK_COUNTS : 0;
+
+        for (; chunk->used > 0 && i < CHUNK_COUNTS; i++) {
+            if (chunk_get(counts, chunk, i)) {
+                return (chunk->index << CHUNK_BITS) + i;
+            }
+        }
+    }
+    return UINT64_MAX;
+}
+
+uint64_t qcow2_counts_find_free(Qcow2Counts *counts, uint64_t cluster,
+                                uint64_t clusters)
+{
+    uint64_t used = qcow2_counts_next(counts, cluster);
+
+    while (used != UINT64_MAX && used - cluster < clusters) {
+        cluster = used + 1;
+        used = qcow2_counts_next(counts, cluster);
+    }
+    return cluster;
+}

@@ -277,7 +277,8 @@ static bool take_all(Options *opts, Qcow2CreateOptions *create,
 static bool round_size(Qcow2CreateOptions *create, GError **error)
 {
     if (create->bytes > INT64_MAX - SECTOR) {
-        return qcow2_error(error, "The image size is too large");
+        return qcow2_error(error, "Could not resize image: Image size cannot be "
+                           "negative");
     }
     create->bytes = (create->bytes + SECTOR - 1) / SECTOR * SECTOR;
     return true;

@@ -198,7 +198,11 @@ static bool check_size(BlockDriverState *bs, const Qcow2Header *h,
     uint64_t needed = (h->size >> shift) +
                       ((h->size & ((1ULL << shift) - 1)) != 0);
 
-    if (needed > INT_MAX || h->size > INT64_MAX) {
+    if (h->size > INT64_MAX) {
+        return qcow2_error_errno(error, -EFBIG,
+                                 "Could not refresh total sector count");
+    }
+    if (needed > INT_MAX) {
         return qcow2_error(error, "Image is too big");
     }
     if (h->l1_size < needed) {
@@ -344,7 +348,10 @@ bool coroutine_fn qcow2_co_read_tables(BlockDriverState *bs, GError **error)
     uint64_t *l1 = NULL, *reftable = NULL;
     int ret;
 
-    ret = qcow2_co_read_table(bs->file, s->l1_offset, s->l1_entries, &l1);
+    ret = s->l1_offset > QCOW2_L1_OFFSET
+              ? -EIO /* where no file has bytes */
+              : qcow2_co_read_table(bs->file, s->l1_offset, s->l1_entries,
+                                    &l1);
     if (ret < 0) {
         return qcow2_error_errno(error, ret, "Could not read L1 table");
     }

@@ -26,6 +26,40 @@ static void add_v3(const Qcow2State *s, JsonObject *data)
                                    qcow2_has_subclusters(s));
 }
 
+/* As qemu-img orders them: flags, name, granularity. */
+static JsonObject *bitmap_object(const BlockBitmapInfo *bitmap)
+{
+    JsonObject *object = json_object_new();
+    JsonArray *flags = json_array_new();
+
+    if (bitmap->in_use) {
+        json_array_add_string_element(flags, "in-use");
+    }
+    if (bitmap->autoload) {
+        json_array_add_string_element(flags, "auto");
+    }
+    json_object_set_array_member(object, "flags", flags);
+    json_object_set_string_member(object, "name", bitmap->name);
+    json_object_set_int_member(object, "granularity", bitmap->granularity);
+    return object;
+}
+
+static void add_bitmaps(BlockDriverState *bs, JsonObject *data)
+{
+    g_autoptr(GPtrArray) bitmaps = qcow2_bitmap_list(bs);
+    JsonArray *array;
+
+    if (bitmaps->len == 0) {
+        return;
+    }
+    array = json_array_new();
+    for (unsigned i = 0; i < bitmaps->len; i++) {
+        json_array_add_object_element(array,
+                                      bitmap_object(bitmaps->pdata[i]));
+    }
+    json_object_set_array_member(data, "bitmaps", array);
+}
+
 static JsonObject *specific_data(BlockDriverState *bs)
 {
     const Qcow2State *s = bs->opaque;
@@ -39,6 +73,7 @@ static JsonObject *specific_data(BlockDriverState *bs)
         json_object_set_boolean_member(data, "lazy-refcounts",
                                        s->compatible &
                                            QCOW2_COMPAT_LAZY_REFCOUNTS);
+        add_bitmaps(bs, data);
     }
     json_object_set_int_member(data, "refcount-bits", s->refcount_bits);
     if (s->version >= 3) {

@@ -367,13 +367,13 @@ void coroutine_fn qcow2_co_signal_corruption(BlockDriverState *bs, bool fatal,
     message = g_strdup_vprintf(fmt, args);
     va_end(args);
     if (fatal) {
-        log_warn("qcow2: Marking image as corrupt: %s; further corruption "
-                 "events will be suppressed", message);
+        log_plain("qcow2: Marking image as corrupt: %s; further corruption "
+                  "events will be suppressed", message);
         qcow2_co_mark_corrupt(bs);
         s->broken = true;
     } else {
-        log_warn("qcow2: Image is corrupt: %s; further non-fatal corruption "
-                 "events will be suppressed", message);
+        log_plain("qcow2: Image is corrupt: %s; further non-fatal corruption "
+                  "events will be suppressed", message);
     }
     s->corrupt_signaled = true;
 }

@@ -180,9 +180,6 @@ static int coroutine_fn compress_part(BlockDriverState *bs, int64_t offset,
     if (bytes == s->cluster_size) {
         return compress_cluster(bs, offset, bytes, data);
     }
-    if (offset + bytes != bs->total_bytes) {
-        return -EINVAL;
-    }
     whole = g_try_malloc0(s->cluster_size);
     if (!whole) {
         return -ENOMEM;
@@ -201,7 +198,9 @@ int coroutine_fn qcow2_co_pwrite_compressed(BlockDriverState *bs,
     if (qcow2_has_data_file(s)) {
         return -ENOTSUP;
     }
-    if (qcow2_offset_in_cluster(s, offset)) {
+    if (qcow2_offset_in_cluster(s, offset) ||
+        (qcow2_offset_in_cluster(s, bytes) &&
+         offset + bytes != bs->total_bytes)) {
         return -EINVAL;
     }
     ret = qcow2_co_prepare_write(bs);

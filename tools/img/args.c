@@ -43,7 +43,8 @@ static int take_object(ImgArgs *args, const char *text)
     }
     if (!object_add(text, &error)) {
         error_report_err(error);
-        return stop(args, EXIT_FAILURE);
+        return stop(args, args->object_error ? args->object_error
+                                             : EXIT_FAILURE);
     }
     return 0;
 }
@@ -53,6 +54,15 @@ static int take_output(ImgArgs *args, const char *text)
     args->json = strcmp(text, "json") == 0;
     if (!args->json && strcmp(text, "human") != 0) {
         error_report("--output must be used with human or json as argument.");
+        return stop(args, EXIT_FAILURE);
+    }
+    return 0;
+}
+
+static int take_aio(ImgArgs *args, const char *mode)
+{
+    if (!aio_mode_parse(mode, &args->aio)) {
+        error_report("Invalid aio option: %s", mode);
         return stop(args, EXIT_FAILURE);
     }
     return 0;
@@ -71,6 +81,8 @@ static int take(ImgArgs *args, int c)
     case 'T':
         args->src_cache = optarg;
         return 0;
+    case 'i':
+        return take_aio(args, optarg);
     case 'q':
         args->quiet = true;
         return 0;
@@ -120,7 +132,8 @@ bool img_read_flags(const ImgArgs *args, unsigned *flags)
 {
     bool writethrough;
 
-    *flags = BDRV_OPEN_READ_ONLY | (args->force_share ? BDRV_OPEN_SHARE : 0);
+    *flags = BDRV_OPEN_READ_ONLY | args->aio |
+             (args->force_share ? BDRV_OPEN_SHARE : 0);
     if (!cache_mode_parse(args->src_cache, flags, &writethrough)) {
         error_report("Invalid source cache option: %s", args->src_cache);
         return false;
@@ -130,7 +143,7 @@ bool img_read_flags(const ImgArgs *args, unsigned *flags)
 
 bool img_write_flags(const ImgArgs *args, unsigned *flags, bool *writethrough)
 {
-    *flags = 0;
+    *flags = args->aio;
     if (!cache_mode_parse(args->cache, flags, writethrough)) {
         error_report("Invalid cache option: %s", args->cache);
         return false;

@@ -50,6 +50,8 @@ typedef struct ImgArgs {
     bool progress;         /* -p */
     bool force_share;      /* -U */
     bool json;             /* --output=json */
+    unsigned aio;          /* -i: BDRV_OPEN_ flags */
+    int object_error;      /* to exit with at a bad --object; 0: as usual */
     int status;            /* to exit with at IMG_ARGS_STOP */
 } ImgArgs;
 
@@ -67,8 +69,8 @@ int img_getopt(int argc, char **argv, const char *letters,
  * EXIT_FAILURE. Context: main */
 int img_bad_usage(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 
-/* What an image is opened with that is to be read only, or written to. Both
- * report what is wrong. Context: main */
+/* What an image is opened with that is to be read only, or written to, -i
+ * included. Both report what is wrong. Context: main */
 bool img_read_flags(const ImgArgs *args, unsigned *flags);
 bool img_write_flags(const ImgArgs *args, unsigned *flags,
                      bool *writethrough);

@@ -26,6 +26,7 @@ static const struct {
     { "amend", img_amend },
     { "bitmap", img_bitmap },
     { "check", img_check },
+    { "compare", img_compare },
     { "convert", img_convert },
     { "create", img_create },
     { "info", img_info },

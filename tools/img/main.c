@@ -33,6 +33,7 @@ static const struct {
     { "info", img_info },
     { "map", img_map },
     { "measure", img_measure },
+    { "rebase", img_rebase },
     { "snapshot", img_snapshot },
     { "resize", img_resize },
 };

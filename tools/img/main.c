@@ -26,6 +26,7 @@ static const struct {
     { "amend", img_amend },
     { "bitmap", img_bitmap },
     { "check", img_check },
+    { "commit", img_commit },
     { "compare", img_compare },
     { "convert", img_convert },
     { "create", img_create },

@@ -24,6 +24,7 @@ static const struct {
     int (*run)(int argc, char **argv);
 } commands[] = {
     { "amend", img_amend },
+    { "bench", img_bench },
     { "bitmap", img_bitmap },
     { "check", img_check },
     { "commit", img_commit },

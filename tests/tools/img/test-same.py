@@ -27,13 +27,14 @@ QEMU_IMG = shutil.which("qemu-img")
 QEMU_IO = shutil.which("qemu-io")
 TIMEOUT = 120
 # How much of its medium an image takes is the file system's affair, and the
-# time of day is ours.
+# time of day is ours, as is how long something takes.
 FILTERS = (
     (re.compile(r"^(disk size: ).*$", re.M), r"\1SIZE"),
     (re.compile(r'("actual-size": )\d+'), r"\1SIZE"),
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"), "DATE TIME"),
     (re.compile(r'("date-n?sec": )\d+'), r"\1N"),
     (re.compile(r"#block\d+"), "NODE"),
+    (re.compile(r"(Run completed in )[0-9.]+"), r"\1TIME"),
 )
 # "held": runs img while qemu-io has an image open, which it has when it has
 # answered.

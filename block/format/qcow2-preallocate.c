@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Gives clusters to a part of the guest's disk before anything is written
- * there: preallocation of metadata. What the part reads as is not kept: the
- * new clusters have never been written to.
+ * there: preallocation of metadata. What the part read as is not kept: it is
+ * all zeroes, where the file can have them without writing them.
  */
 #include "qcow2-write.h"
 
@@ -61,34 +61,67 @@ static int coroutine_fn count_empty(BlockDriverState *bs, int64_t offset,
     return 0;
 }
 
+/* The file reaches up to @end. */
+static int coroutine_fn make_room(BlockDriverState *bs, int64_t end)
+{
+    BlockTruncate to = { .bytes = end };
+
+    if (!bs->file->grows || bs->file->total_bytes >= end ||
+        bdrv_co_truncate(bs->file, &to, NULL)) {
+        return 0;
+    }
+    return -ENOSPC;
+}
+
+/* What others have left in the clusters must not show, as far as that does
+ * not take as long as writing. */
+static int coroutine_fn clear_clusters(BlockDriverState *bs, int64_t host,
+                                       int64_t bytes)
+{
+    return bs->file->limits.can_write_zeroes
+               ? bdrv_co_pwrite_zeroes(bs->file, host, bytes, 0)
+               : 0;
+}
+
+static int coroutine_fn link_new(BlockDriverState *bs, int64_t offset,
+                                 const Qcow2Found *found)
+{
+    const Qcow2State *s = bs->opaque;
+    int64_t host = found->first << s->cluster_bits;
+    int64_t bytes = found->clusters << s->cluster_bits;
+    bool fresh = qcow2_co_use_clusters(bs, host, bytes);
+    int ret = make_room(bs, host + bytes);
+
+    if (ret == 0 && !fresh) {
+        ret = clear_clusters(bs, host, bytes);
+    }
+    if (ret == 0) {
+        ret = qcow2_co_order_l2(bs);
+    }
+    if (ret == 0) {
+        ret = link_clusters(bs, offset, host, found->clusters);
+    }
+    if (ret < 0) {
+        qcow2_co_free_clusters(bs, host, bytes, QCOW2_DISCARD_NEVER);
+    }
+    return ret;
+}
+
 static int coroutine_fn give_clusters(BlockDriverState *bs, int64_t offset,
                                       uint64_t *clusters)
 {
-    Qcow2State *s = bs->opaque;
-    int64_t host = offset;
-    Qcow2Found found = { .clusters = *clusters };
-    int ret = 0;
+    Qcow2Found found;
+    int ret;
 
-    if (!qcow2_has_data_file(s)) {
-        ret = qcow2_co_alloc_some(bs, *clusters, &found);
-        host = found.first << s->cluster_bits;
+    if (qcow2_has_data_file(bs->opaque)) {
+        return link_clusters(bs, offset, offset, *clusters);
     }
+    ret = qcow2_co_alloc_some(bs, *clusters, &found);
     if (ret < 0) {
         return ret;
     }
-    if (!qcow2_has_data_file(s)) {
-        qcow2_co_use_clusters(bs, host, found.clusters << s->cluster_bits);
-    }
-    ret = qcow2_co_order_l2(bs);
-    if (ret == 0) {
-        ret = link_clusters(bs, offset, host, found.clusters);
-    }
-    if (ret < 0 && !qcow2_has_data_file(s)) {
-        qcow2_co_free_clusters(bs, host, found.clusters << s->cluster_bits,
-                               QCOW2_DISCARD_NEVER);
-    }
     *clusters = found.clusters;
-    return ret;
+    return link_new(bs, offset, &found);
 }
 
 /* The next clusters, at most @max, of one slice; *done says how many. */
@@ -129,19 +162,21 @@ static int coroutine_fn preallocate(BlockDriverState *bs, int64_t offset,
     return ret;
 }
 
-/* Clusters of the data file are as the guest's are. */
-static int64_t needed_length(BlockDriverState *bs, int64_t end)
+/* Clusters of a data file are as the guest's are. */
+static bool coroutine_fn lengthen_data_file(BlockDriverState *bs, int64_t end,
+                                            GError **error)
 {
     const Qcow2State *s = bs->opaque;
+    BlockTruncate to = { .bytes = end };
 
-    return qcow2_has_data_file(s) ? end : s->write->used_end;
+    return !qcow2_has_data_file(s) || !s->data_file->grows ||
+           s->data_file->total_bytes >= end ||
+           bdrv_co_truncate(s->data_file, &to, error);
 }
 
 int coroutine_fn qcow2_co_preallocate(BlockDriverState *bs, int64_t offset,
                                       int64_t bytes, GError **error)
 {
-    Qcow2State *s = bs->opaque;
-    BlockTruncate to = { 0 };
     int ret = preallocate(bs, offset, bytes);
 
     if (ret < 0) {
@@ -149,10 +184,5 @@ int coroutine_fn qcow2_co_preallocate(BlockDriverState *bs, int64_t offset,
                     "Could not preallocate clusters: %s", g_strerror(-ret));
         return ret;
     }
-    to.bytes = needed_length(bs, offset + bytes);
-    if (s->data_file->grows && s->data_file->total_bytes < to.bytes &&
-        !bdrv_co_truncate(s->data_file, &to, error)) {
-        return -EIO;
-    }
-    return 0;
+    return lengthen_data_file(bs, offset + bytes, error) ? 0 : -EIO;
 }

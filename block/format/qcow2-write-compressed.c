@@ -117,6 +117,46 @@ static int coroutine_fn finish(Compressed *c, int ret)
     return ret;
 }
 
+/*
+ * Whole blocks of the file, which others share. Reading, changing and writing
+ * them is for one at a time; that is not what takes the time.
+ */
+static int coroutine_fn write_blocks(Compressed *c)
+{
+    BlockDriverState *file = c->bs->file;
+    Qcow2State *s = c->bs->opaque;
+    int64_t mask = file->limits.request_alignment - 1;
+    int64_t start = c->host & ~mask;
+    int64_t bytes = ((c->host + c->bytes + mask) & ~mask) - start;
+    char *buf = NULL;
+    int ret;
+
+    if (posix_memalign((void **)&buf, 4096, bytes)) {
+        return -ENOMEM;
+    }
+    co_mutex_lock(&s->write->compressed_lock);
+    ret = qcow2_co_read_file(file, start, bytes, buf);
+    if (ret == 0) {
+        memcpy(buf + (c->host - start), c->data, c->bytes);
+        ret = bdrv_co_pwrite(file, start, bytes, buf, 0);
+    }
+    co_mutex_unlock(&s->write->compressed_lock);
+    free(buf);
+    return ret;
+}
+
+static int coroutine_fn write_data(Compressed *c)
+{
+    BlockDriverState *file = c->bs->file;
+
+    bdrv_co_debug_event(file, BLKDBG_WRITE_COMPRESSED);
+    /* with a range lock the node does it, for clusters below its blocks */
+    if (file->limits.request_alignment == 1 || file->range_lock) {
+        return bdrv_co_pwrite(file, c->host, c->bytes, c->data, 0);
+    }
+    return write_blocks(c);
+}
+
 static int coroutine_fn write_compressed(Compressed *c)
 {
     Qcow2State *s = c->bs->opaque;
@@ -128,8 +168,7 @@ static int coroutine_fn write_compressed(Compressed *c)
     if (ret < 0) {
         return ret;
     }
-    bdrv_co_debug_event(c->bs->file, BLKDBG_WRITE_COMPRESSED);
-    ret = bdrv_co_pwrite(c->bs->file, c->host, c->bytes, c->data, 0);
+    ret = write_data(c);
     co_mutex_lock(&s->lock);
     ret = finish(c, ret);
     co_mutex_unlock(&s->lock);

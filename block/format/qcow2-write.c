@@ -36,6 +36,7 @@ Qcow2WriteState *qcow2_write_state_new(BlockDriverState *bs)
     qcow2_write_list_init(&w->to_flush);
     w->burst = g_ptr_array_new();
     co_mutex_init(&w->prepare_lock);
+    co_mutex_init(&w->compressed_lock);
     w->claims = qcow2_claims_new();
     qcow2_run_list_init(&w->done);
     qcow2_run_list_init(&w->cow_queue);

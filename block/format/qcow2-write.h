@@ -198,6 +198,7 @@ struct Qcow2WriteState {
     Qcow2RunList cow_queue;  /* wait for memory to copy through */
     int64_t cow_bytes;       /* in use for that */
 
+    CoMutex compressed_lock; /* of blocks that compressed clusters share */
     uint64_t compressed_end; /* qcow2-alloc.c: where the next compressed
                                 cluster may begin; 0: in a new cluster */
 

@@ -343,11 +343,19 @@ int coroutine_fn qcow2_cache_write(Qcow2Cache *cache)
     return ret;
 }
 
+/* L1 entries of new L2 tables wait for these. */
 int coroutine_fn qcow2_cache_flush(Qcow2Cache *cache)
 {
+    const Qcow2State *s = cache->bs->opaque;
     int ret = qcow2_cache_write(cache);
 
-    return ret < 0 ? ret : bdrv_co_flush(cache->bs->file);
+    if (ret == 0) {
+        ret = bdrv_co_flush(cache->bs->file);
+    }
+    if (ret == 0 && cache == s->l2_cache) {
+        ret = qcow2_co_flush_l1(cache->bs);
+    }
+    return ret;
 }
 
 int coroutine_fn qcow2_cache_set_dependency(Qcow2Cache *cache,

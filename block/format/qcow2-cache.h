@@ -43,7 +43,8 @@ void qcow2_cache_mark_dirty(Qcow2Cache *cache, void *table);
 
 /* Writes what is dirty, with what it depends on; does not flush the file. */
 int coroutine_fn qcow2_cache_write(Qcow2Cache *cache);
-/* The same, and flushes the file. */
+/* The same, and flushes the file. After L2 tables the L1 entries that lead to
+ * new ones are written and flushed, too. */
 int coroutine_fn qcow2_cache_flush(Qcow2Cache *cache);
 
 /* No table of @cache is written before all of @dependency are. */

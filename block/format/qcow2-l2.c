@@ -6,6 +6,10 @@
  * Order on the disk: refcounts before the L2 table, that before the L1 entry
  * that leads to it; a new L1 table before the header. What is given up is
  * free once the change is stable.
+ *
+ * Nothing of that is waited for when a table is made: its entry is in memory
+ * at once, and is written when the cache of L2 tables is flushed. Until then
+ * the disk leads to the old table, or to none.
  */
 #include "qcow2-write.h"
 
@@ -15,8 +19,16 @@
 
 #include "block/debug.h"
 
-int coroutine_fn qcow2_co_write_l1_entry(BlockDriverState *bs,
-                                         unsigned index)
+/* --- entries --- */
+
+bool qcow2_l1_is_dirty(BlockDriverState *bs)
+{
+    const Qcow2State *s = bs->opaque;
+
+    return s->write && s->write->l1_dirty->len > 0;
+}
+
+static int coroutine_fn write_entry(BlockDriverState *bs, unsigned index)
 {
     Qcow2State *s = bs->opaque;
     Qcow2Table table = {
@@ -30,30 +42,99 @@ int coroutine_fn qcow2_co_write_l1_entry(BlockDriverState *bs,
     return qcow2_co_write_entry(bs, &table, index);
 }
 
+/* The sector has the others, too, so they have to be allowed to be there. */
+int coroutine_fn qcow2_co_write_l1_entry(BlockDriverState *bs,
+                                         unsigned index)
+{
+    Qcow2State *s = bs->opaque;
+    int ret = 0;
+
+    if (qcow2_l1_is_dirty(bs)) {
+        ret = qcow2_cache_flush(s->l2_cache);
+    }
+    return ret < 0 ? ret : write_entry(bs, index);
+}
+
+static int compare_indexes(gconstpointer a, gconstpointer b)
+{
+    unsigned left = *(const unsigned *)a, right = *(const unsigned *)b;
+
+    return (left > right) - (left < right);
+}
+
+/* Each sector once. */
+static int coroutine_fn write_dirty(BlockDriverState *bs, GArray *dirty)
+{
+    unsigned in_unit = qcow2_write_unit(bs) / sizeof(uint64_t);
+    unsigned last = UINT_MAX;
+
+    g_array_sort(dirty, compare_indexes);
+    for (unsigned i = 0; i < dirty->len; i++) {
+        unsigned index = g_array_index(dirty, unsigned, i);
+        int ret;
+
+        if (index / in_unit == last) {
+            continue;
+        }
+        ret = write_entry(bs, index);
+        if (ret < 0) {
+            return ret;
+        }
+        last = index / in_unit;
+    }
+    return 0;
+}
+
+int coroutine_fn qcow2_co_flush_l1(BlockDriverState *bs)
+{
+    Qcow2State *s = bs->opaque;
+    int ret;
+
+    if (!qcow2_l1_is_dirty(bs)) {
+        return 0;
+    }
+    ret = write_dirty(bs, s->write->l1_dirty);
+    if (ret < 0) {
+        return ret;
+    }
+    g_array_set_size(s->write->l1_dirty, 0);
+    return bdrv_co_flush(bs->file);
+}
+
 /* --- a table --- */
 
-/* A slice of the new table: the old one's, or nothing. */
-static int coroutine_fn fill_slice(BlockDriverState *bs, uint64_t to,
-                                   uint64_t from, uint64_t bytes)
+/* The place of a new table, and the one whose contents it gets. */
+typedef struct NewTable {
+    int64_t offset;
+    uint64_t from; /* 0: all zeroes */
+    bool fresh;    /* which is what is there */
+} NewTable;
+
+/* A slice, @at from the start. */
+static int coroutine_fn fill_slice(BlockDriverState *bs,
+                                   const NewTable *table, uint64_t at,
+                                   uint64_t bytes)
 {
     Qcow2State *s = bs->opaque;
     void *slice, *old = NULL;
     int ret = 0;
 
-    if (from) {
-        ret = qcow2_cache_get(s->l2_cache, from, &old);
+    if (table->from) {
+        ret = qcow2_cache_get(s->l2_cache, table->from + at, &old);
     }
     if (ret < 0) {
         return ret;
     }
-    ret = qcow2_cache_get_empty(s->l2_cache, to, &slice);
+    ret = qcow2_cache_get_empty(s->l2_cache, table->offset + at, &slice);
     if (ret == 0) {
         if (old) {
             memcpy(slice, old, bytes);
         } else {
             memset(slice, 0, bytes);
         }
-        qcow2_mark_l2_dirty(bs, slice);
+        if (old || !table->fresh) {
+            qcow2_mark_l2_dirty(bs, slice);
+        }
         qcow2_cache_put(s->l2_cache, &slice);
     }
     if (old) {
@@ -62,39 +143,16 @@ static int coroutine_fn fill_slice(BlockDriverState *bs, uint64_t to,
     return ret;
 }
 
-static int coroutine_fn fill_table(BlockDriverState *bs, uint64_t to,
-                                   uint64_t from)
+static int coroutine_fn fill_table(BlockDriverState *bs,
+                                   const NewTable *table)
 {
     Qcow2State *s = bs->opaque;
     uint64_t step = (uint64_t)s->l2_slice_entries * s->l2_entry_bytes;
-    int ret = 0;
+    int ret = qcow2_cache_set_dependency(s->l2_cache, s->refcount_cache);
 
     for (uint64_t at = 0; at < (uint64_t)s->cluster_size && ret == 0;
          at += step) {
-        ret = fill_slice(bs, to + at, from ? from + at : 0, step);
-    }
-    return ret;
-}
-
-/* Makes L1 lead to the table at @offset, which is in the cache. */
-static int coroutine_fn enter_table(BlockDriverState *bs, unsigned index,
-                                    uint64_t offset)
-{
-    Qcow2State *s = bs->opaque;
-    uint64_t old = s->l1[index];
-    int ret = qcow2_cache_set_dependency(s->l2_cache, s->refcount_cache);
-
-    if (ret == 0) {
-        bdrv_co_debug_event(bs->file, BLKDBG_L2_ALLOC_WRITE);
-        ret = qcow2_cache_flush(s->l2_cache);
-    }
-    if (ret < 0) {
-        return ret;
-    }
-    s->l1[index] = offset | QCOW2_COPIED;
-    ret = qcow2_co_write_l1_entry(bs, index);
-    if (ret < 0) {
-        s->l1[index] = old;
+        ret = fill_slice(bs, table, at, step);
     }
     return ret;
 }
@@ -103,26 +161,27 @@ static int coroutine_fn make_table(BlockDriverState *bs, unsigned index,
                                    uint64_t old)
 {
     Qcow2State *s = bs->opaque;
-    int64_t offset = qcow2_co_alloc_clusters(bs, s->cluster_size);
+    NewTable table = { .from = old };
     int ret;
 
-    if (offset < 0) {
-        return offset;
+    table.offset = qcow2_co_alloc_row(bs, s->cluster_size, &table.fresh);
+    if (table.offset < 0) {
+        return table.offset;
     }
     if (old) {
         bdrv_co_debug_event(bs->file, BLKDBG_L2_ALLOC_COW_READ);
     }
-    ret = fill_table(bs, offset, old);
-    if (ret == 0) {
-        ret = enter_table(bs, index, offset);
-    }
+    ret = fill_table(bs, &table);
     if (ret < 0) {
-        qcow2_cache_forget(s->l2_cache, offset, s->cluster_size);
-        qcow2_co_free_clusters(bs, offset, s->cluster_size,
+        qcow2_cache_forget(s->l2_cache, table.offset, s->cluster_size);
+        qcow2_co_free_clusters(bs, table.offset, s->cluster_size,
                                QCOW2_DISCARD_NEVER);
         return ret;
     }
-    qcow2_overlap_add(bs, offset, s->cluster_size);
+    s->l1[index] = table.offset | QCOW2_COPIED;
+    g_array_append_val(s->write->l1_dirty, index);
+    s->write->changes++;
+    qcow2_overlap_add(bs, table.offset, s->cluster_size);
     if (old) {
         qcow2_free_later(bs, old, s->cluster_size, QCOW2_DISCARD_OTHER);
     }
@@ -173,6 +232,9 @@ static int coroutine_fn write_new_l1(BlockDriverState *bs,
         return *offset;
     }
     ret = qcow2_cache_flush(s->refcount_cache);
+    if (ret == 0 && qcow2_l1_is_dirty(bs)) {
+        ret = qcow2_cache_flush(s->l2_cache);
+    }
     if (ret == 0) {
         bdrv_co_debug_event(bs->file, BLKDBG_L1_GROW_WRITE_TABLE);
         ret = qcow2_co_write_table(bs, &(Qcow2Table){

@@ -167,9 +167,9 @@ int coroutine_fn qcow2_co_update_snapshot_refcount(BlockDriverState *bs,
     Walk walk = { .bs = bs, .addend = addend };
     bool changed = false;
     uint64_t *l1 = s->l1;
-    int ret = 0;
+    int ret = qcow2_l1_is_dirty(bs) ? qcow2_cache_flush(s->l2_cache) : 0;
 
-    if (!active) {
+    if (ret == 0 && !active) {
         ret = qcow2_co_read_table(bs->file, l1_offset, l1_entries, &read);
         l1 = read;
     }

@@ -11,9 +11,7 @@
 
 #define ENTRY_BYTES sizeof(uint64_t)
 
-/* Where requests to the file should begin and end: a cluster at most, so that
- * nothing else lies there. */
-static uint64_t write_unit(BlockDriverState *bs)
+uint64_t qcow2_write_unit(BlockDriverState *bs)
 {
     const Qcow2State *s = bs->opaque;
 
@@ -51,7 +49,7 @@ int coroutine_fn qcow2_co_write_entry(BlockDriverState *bs,
                                       const Qcow2Table *table,
                                       uint64_t index)
 {
-    uint64_t unit = write_unit(bs);
+    uint64_t unit = qcow2_write_unit(bs);
 
     g_assert(index < table->count);
     return write_part(bs, table, index * ENTRY_BYTES / unit * unit, unit);

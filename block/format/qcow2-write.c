@@ -38,6 +38,7 @@ Qcow2WriteState *qcow2_write_state_new(BlockDriverState *bs)
     co_mutex_init(&w->prepare_lock);
     co_mutex_init(&w->compressed_lock);
     w->claims = qcow2_claims_new();
+    w->l1_dirty = g_array_new(false, false, sizeof(unsigned));
     qcow2_run_list_init(&w->done);
     qcow2_run_list_init(&w->cow_queue);
     qcow2_grow_init(w);
@@ -67,6 +68,7 @@ void qcow2_write_state_free(Qcow2WriteState *w)
     s->epoch = NULL;
     qcow2_overlap_free(w);
     g_array_free(w->frees, true);
+    g_array_free(w->l1_dirty, true);
     g_tree_destroy(w->claims);
     g_ptr_array_free(w->burst, true);
     g_free(w);

@@ -198,6 +198,9 @@ struct Qcow2WriteState {
     Qcow2RunList cow_queue;  /* wait for memory to copy through */
     int64_t cow_bytes;       /* in use for that */
 
+    GArray *l1_dirty;        /* qcow2-l2.c: of unsigned: entries that are not
+                                on the disk yet */
+
     CoMutex compressed_lock; /* of blocks that compressed clusters share */
     uint64_t compressed_end; /* qcow2-alloc.c: where the next compressed
                                 cluster may begin; 0: in a new cluster */
@@ -297,6 +300,10 @@ typedef struct Qcow2Found {
 int coroutine_fn qcow2_co_find_free(BlockDriverState *bs, uint64_t min,
                                     uint64_t max, Qcow2Found *found);
 
+/* qcow2_co_alloc_clusters(); *fresh: they read as zeroes. */
+int64_t coroutine_fn qcow2_co_alloc_row(BlockDriverState *bs, uint64_t bytes,
+                                        bool *fresh);
+
 /* The first free ones, at most @max that follow each other, become used. */
 int coroutine_fn qcow2_co_alloc_some(BlockDriverState *bs, uint64_t max,
                                      Qcow2Found *found);
@@ -348,6 +355,10 @@ typedef struct Qcow2Table {
     uint64_t offset;          /* in the file */
     unsigned kind;            /* QCOW2_OL_: what may be overwritten */
 } Qcow2Table;
+
+/* Where writes to the file should begin and end: multiples of this. A cluster
+ * at most, so that nothing else lies there. */
+uint64_t qcow2_write_unit(BlockDriverState *bs);
 
 /* Writes entry @index, in its sector. */
 int coroutine_fn qcow2_co_write_entry(BlockDriverState *bs,

@@ -171,7 +171,8 @@ static int coroutine_fn flush_data_file(BlockDriverState *bs)
 static int coroutine_fn write_caches(BlockDriverState *bs)
 {
     Qcow2State *s = bs->opaque;
-    int ret = qcow2_cache_write(s->l2_cache);
+    int ret = qcow2_l1_is_dirty(bs) ? qcow2_cache_flush(s->l2_cache)
+                                    : qcow2_cache_write(s->l2_cache);
 
     return ret < 0 ? ret : qcow2_cache_write(s->refcount_cache);
 }
@@ -205,7 +206,7 @@ bool coroutine_fn qcow2_co_reload(BlockDriverState *bs, GError **error)
 {
     Qcow2State *s = bs->opaque;
 
-    g_assert(!qcow2_cache_is_dirty(s->l2_cache) &&
+    g_assert(!qcow2_cache_is_dirty(s->l2_cache) && !qcow2_l1_is_dirty(bs) &&
              !qcow2_cache_is_dirty(s->refcount_cache));
     co_mutex_lock(&s->lock);
     qcow2_cache_empty(s->l2_cache);

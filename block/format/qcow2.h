@@ -531,6 +531,14 @@ int coroutine_fn qcow2_co_grow_l1(BlockDriverState *bs, uint64_t entries,
 /* Writes s->l1[index] to the disk, in its sector. */
 int coroutine_fn qcow2_co_write_l1_entry(BlockDriverState *bs,
                                          unsigned index);
+/*
+ * Entries that lead to new L2 tables wait until these are stable: flushing
+ * the cache of L2 tables writes them. Whoever reads or writes L1 on the disk
+ * does that first. Whether there are any; and, for the cache, writes and
+ * flushes them.
+ */
+bool qcow2_l1_is_dirty(BlockDriverState *bs);
+int coroutine_fn qcow2_co_flush_l1(BlockDriverState *bs);
 
 /* --- qcow2-refcount.c: all under s->lock --- */
 

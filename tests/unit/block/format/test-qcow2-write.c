@@ -26,6 +26,7 @@ static Qcow2Rig *rig_with_table(const char *create, const char *options)
     Qcow2Rig *rig = qcow2_rig_new(create, "64M", options);
 
     g_assert_cmpint(qcow2_rig_write(rig, 63 * M, 512, 1), ==, 0);
+    g_assert_cmpint(qcow2_rig_flush(rig), ==, 0);
     qcow2_rig_reset_counts(rig);
     return rig;
 }
@@ -92,6 +93,29 @@ static void test_random_burst(void)
     qcow2_rig_reset_counts(rig);
     g_assert_cmpint(qcow2_rig_flush(rig), ==, 0);
     expect_counts(rig, 0, 2, 2);
+    qcow2_rig_free(rig);
+}
+
+/* New L2 tables are waited for no more than new entries are: they, the counts
+ * and L1 are written by the flush, one after the other. */
+static void test_new_tables(void)
+{
+    Qcow2Rig *rig = qcow2_rig_new("cluster_size=4k", "64M", "");
+    Qcow2Burst *burst = qcow2_burst_new(rig);
+
+    for (unsigned i = 0; i < 16; i++) {
+        qcow2_burst_write(burst, i * 2 * M + 4 * K, 4 * K, i + 1);
+    }
+    qcow2_burst_end(burst);
+    expect_counts(rig, 1, 16, 0); /* the refcount block had to be read */
+    g_assert_cmpint(qcow2_rig_flush(rig), ==, 0);
+    expect_counts(rig, 0, 3, 4);
+    qcow2_rig_reopen(rig);
+    for (unsigned i = 0; i < 16; i++) {
+        qcow2_rig_expect(rig, i * 2 * M, 4 * K, 0);
+        qcow2_rig_expect(rig, i * 2 * M + 4 * K, 4 * K, i + 1);
+        qcow2_rig_expect(rig, i * 2 * M + 8 * K, 4 * K, 0);
+    }
     qcow2_rig_free(rig);
 }
 
@@ -338,6 +362,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2/write/first", test_first);
     g_test_add_func("/qcow2/write/sequential-burst", test_sequential_burst);
     g_test_add_func("/qcow2/write/random-burst", test_random_burst);
+    g_test_add_func("/qcow2/write/new-tables", test_new_tables);
     g_test_add_func("/qcow2/write/overlapping-burst",
                     test_overlapping_burst);
     g_test_add_func("/qcow2/write/in-place", test_in_place);

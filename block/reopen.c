@@ -112,6 +112,12 @@ static bool reopen_tree(BlockDriverState *bs, unsigned flags, GError **error)
 
 bool bdrv_reopen(BlockDriverState *bs, unsigned flags, GError **error)
 {
-    flags &= REOPEN_FLAGS;
-    return flags == current_flags(bs) || reopen_tree(bs, flags, error);
+    unsigned tree_flags = flags & REOPEN_FLAGS;
+
+    if (tree_flags != current_flags(bs) &&
+        !reopen_tree(bs, tree_flags, error)) {
+        return false;
+    }
+    bs->discard_unmap |= flags & BDRV_OPEN_DISCARD;
+    return true;
 }

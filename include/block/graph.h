@@ -33,8 +33,10 @@ void bdrv_unref(BlockDriverState *bs);
 /*
  * Changes access and caching of an open node and of the files it is made of,
  * not of its backing files: @flags are BDRV_OPEN_READ_ONLY, _DIRECT and
- * _NO_FLUSH of block/image.h, each on or off. On failure everything is as it
- * was. A BlockBackend of the node keeps what it allows: make a new one.
+ * _NO_FLUSH of block/image.h, each on or off; with BDRV_OPEN_DISCARD the node
+ * passes discards on from now on, which a backing file does not. On failure
+ * everything is as it was. A BlockBackend of the node keeps what it allows:
+ * make a new one.
  * Context: main; nothing is in flight, nobody else uses the files
  */
 bool bdrv_reopen(BlockDriverState *bs, unsigned flags, GError **error);

@@ -106,6 +106,20 @@ static void test_access(void)
     g_assert_cmpint(bs->total_bytes, ==, 8192);
 }
 
+/* A backing file that is going to be written to wants them; whoever says
+ * nothing of them changes nothing. */
+static void test_discards(void)
+{
+    g_autoptr(TestImage) image = image_here(8192);
+    g_autoptr(BlockDriverState) bs = open_image("raw", RO);
+
+    g_assert_false(bs->discard_unmap);
+    g_assert_true(bdrv_reopen(bs, BDRV_OPEN_DISCARD, NULL));
+    g_assert_true(bs->discard_unmap && !bs->read_only);
+    g_assert_true(bdrv_reopen(bs, RO, NULL));
+    g_assert_true(bs->discard_unmap && bs->read_only);
+}
+
 typedef struct Write {
     BlockDriverState *bs;
     int ret;
@@ -261,6 +275,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     bdrv_register(&told_driver);
     g_test_add_func("/reopen/access", test_access);
+    g_test_add_func("/reopen/discards", test_discards);
     g_test_add_func("/reopen/direct", test_direct);
     g_test_add_func("/reopen/renamed", test_renamed);
     g_test_add_func("/reopen/locks", test_locks);

@@ -17,8 +17,9 @@ static void swap_names(BlockDriverState *bs, char **file, char **format)
     *format = old_format;
 }
 
-static int coroutine_fn write_names(BlockDriverState *bs, const char *file,
-                                    const char *format)
+int coroutine_fn qcow2_co_write_backing_names(BlockDriverState *bs,
+                                              const char *file,
+                                              const char *format)
 {
     g_autofree char *new_file = g_strdup(file);
     g_autofree char *new_format = file ? g_strdup(format) : NULL;
@@ -49,7 +50,7 @@ bool coroutine_fn qcow2_co_change_backing(BlockDriverState *bs,
     if (file && strlen(file) > QCOW2_MAX_BACKING_NAME) {
         return qcow2_error(error, "Backing file name too long");
     }
-    ret = write_names(bs, file, format);
+    ret = qcow2_co_write_backing_names(bs, file, format);
     if (ret == -ENOSPC) {
         return qcow2_error(error, "Could not change the backing file to '%s': "
                            "No space left in the file header",

@@ -127,8 +127,7 @@ static int coroutine_fn check_directory(Qcow2Check *check)
 {
     Qcow2State *s = check->bs->opaque;
     unsigned i = 0, count = s->bitmaps->len;
-    int ret = qcow2_check_use(check, s->bitmap_directory_offset,
-                              s->bitmap_directory_bytes, 1);
+    int ret = 0;
 
     while (i < s->bitmaps->len && ret == 0) {
         bool keep;
@@ -140,8 +139,11 @@ static int coroutine_fn check_directory(Qcow2Check *check)
             g_ptr_array_remove_index(s->bitmaps, i);
         }
     }
-    return ret == 0 && s->bitmaps->len < count ? write_in_place(check->bs)
-                                               : ret;
+    if (ret == 0 && s->bitmaps->len < count) {
+        ret = write_in_place(check->bs);
+    }
+    return ret < 0 ? ret : qcow2_check_use(check, s->bitmap_directory_offset,
+                                           s->bitmap_directory_bytes, 1);
 }
 
 int coroutine_fn qcow2_check_bitmaps(Qcow2Check *check)

@@ -2,10 +2,9 @@
 /*
  * L2 tables in a check: what they refer to, and what cannot be.
  *
- * An entry that leads nowhere is mended so that it reads as zeroes, which is
- * what nobody could have read before. That is not done in a cluster that is
- * something else as well: then the L1 entry is what is wrong, and the cluster
- * may be somebody's data.
+ * An entry that leads nowhere is mended so that it reads as zeroes, where
+ * nobody could have read anything before. What is not an L2 table at all,
+ * qcow2-check-walk.c does not let come here then.
  */
 #include "qcow2-check.h"
 
@@ -260,12 +259,7 @@ int coroutine_fn qcow2_check_l2(Qcow2Check *check, Qcow2TableUse *use)
     L2Check c = { .check = check, .use = use };
     int ret;
 
-    if (check->mode == QCOW2_WALK_FIX) {
-        const Qcow2TableUse *before =
-            g_hash_table_lookup(check->before.by_offset, &use->offset);
-
-        c.fix = before && !qcow2_check_is_ambiguous(check, before);
-    }
+    c.fix = check->mode == QCOW2_WALK_FIX;
     c.table = g_malloc(s->cluster_size);
     ret = qcow2_co_read_file(check->bs->file, use->offset, s->cluster_size,
                              c.table);

@@ -18,18 +18,30 @@ static void report_error(Qcow2Check *check, const char *text)
                        text);
 }
 
-/* There is no table: where the header points is the header. */
-static void check_place(Qcow2Check *check)
+/* Where the header points there can be no table, or it is the header. */
+static int check_place(Qcow2Check *check)
 {
     Qcow2State *s = check->bs->opaque;
+    uint64_t offset = s->snapshots_offset;
+    bool invalid = qcow2_offset_in_cluster(s, offset) ||
+                   offset > INT64_MAX / 2;
 
-    if (s->snapshot_count && s->snapshots_offset == 0 &&
-        qcow2_check_broken(check, qcow2_check_fixes(check), "ERROR ",
+    if (s->snapshot_count == 0 || (offset > 0 && !invalid)) {
+        return 0;
+    }
+    if (invalid && !qcow2_check_fixes(check)) {
+        report_error(check, "snapshot table offset invalid");
+        check->out->check_errors++;
+        return -EINVAL;
+    }
+    if (qcow2_check_broken(check, qcow2_check_fixes(check), "ERROR ",
                            "%u snapshots without a table",
                            s->snapshot_count)) {
         s->snapshot_count = 0;
+        s->snapshots_offset = 0;
         check->rewrite_snapshots = true;
     }
+    return 0;
 }
 
 /* The header counts more than there can be. */
@@ -73,12 +85,16 @@ static void check_entries(Qcow2Check *check)
 
 int coroutine_fn qcow2_check_read_snapshots(Qcow2Check *check)
 {
-    Qcow2SnapshotRepair repair = { .check = check };
+    Qcow2SnapshotRepair repair = {
+        .report = check->out->report,
+        .report_opaque = check->out->report_opaque,
+    };
     g_autoptr(GError) error = NULL;
-    int ret;
+    int ret = check_place(check);
 
-    check_place(check);
-    ret = check_number(check);
+    if (ret == 0) {
+        ret = check_number(check);
+    }
     if (ret < 0) {
         return ret;
     }

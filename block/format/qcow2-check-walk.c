@@ -16,6 +16,9 @@
 
 #define L1_ENTRY_BYTES 8
 
+/* As many entries that cannot be, and fewer others: it was never a table. */
+#define MANY_BROKEN 16
+
 /* --- counting --- */
 
 static int use_failed(Qcow2Check *check, uint64_t cluster, int ret)
@@ -83,7 +86,8 @@ static uint64_t other_uses(const Qcow2WalkResult *walk, uint64_t cluster)
            qcow2_counts_get(walk->blocks, cluster);
 }
 
-bool qcow2_check_is_ambiguous(Qcow2Check *check, const Qcow2TableUse *before)
+/* Whether the cluster of an L2 table is something else as well. */
+static bool is_ambiguous(const Qcow2Check *check, const Qcow2TableUse *before)
 {
     const Qcow2State *s = check->bs->opaque;
     uint64_t cluster = before->offset >> s->cluster_bits;
@@ -150,16 +154,26 @@ static void count_l2(Qcow2Check *check, uint64_t offset)
     }
 }
 
-/* The header and the active L1 table are where they are because the header
- * is: no L2 table can be there. */
+static bool overlaps(const Qcow2State *s, uint64_t cluster, uint64_t offset,
+                     uint64_t bytes)
+{
+    return cluster < offset + bytes && offset < cluster + s->cluster_size;
+}
+
+/* These are where they are because the header says so: no L2 table can be
+ * there. */
 static bool is_no_l2(const Qcow2Check *check, uint64_t offset)
 {
     const Qcow2State *s = check->bs->opaque;
-    uint64_t bytes = (uint64_t)s->l1_entries * L1_ENTRY_BYTES;
 
-    return offset < (uint64_t)s->cluster_size ||
-           (offset < s->l1_offset + bytes &&
-            s->l1_offset < offset + s->cluster_size);
+    return overlaps(s, offset, 0, s->cluster_size) ||
+           overlaps(s, offset, s->l1_offset,
+                    (uint64_t)s->l1_entries * L1_ENTRY_BYTES) ||
+           overlaps(s, offset, s->reftable_offset,
+                    (uint64_t)s->reftable_entries * sizeof(uint64_t)) ||
+           overlaps(s, offset, s->snapshots_offset, s->snapshots_bytes) ||
+           overlaps(s, offset, s->bitmap_directory_offset,
+                    s->bitmap_directory_bytes);
 }
 
 static int use_l2(L1Check *c, uint64_t offset)
@@ -187,7 +201,8 @@ static bool is_misled(Qcow2Check *check, uint64_t offset)
         return true;
     }
     return before && before->broken > before->good &&
-           (qcow2_check_is_ambiguous(check, before) ||
+           (before->broken >= MANY_BROKEN ||
+            is_ambiguous(check, before) ||
             qcow2_counts_get(check->before.blocks,
                              offset >> s->cluster_bits) > 0);
 }
@@ -285,7 +300,8 @@ static bool may_fix_l1(const L1Check *c)
         return false;
     }
     before = g_hash_table_lookup(check->before.l1, &c->offset);
-    return before && !is_ambiguous_l1(check, before, c->entries);
+    return before && (before->broken <= before->good ||
+                      !is_ambiguous_l1(check, before, c->entries));
 }
 
 static int coroutine_fn walk_l1(L1Check *c)
@@ -367,35 +383,35 @@ static bool is_misled_snapshot(Qcow2Check *check, const Qcow2Snapshot *sn)
            is_ambiguous_l1(check, before, sn->l1_entries);
 }
 
+/* Whether there is a table to look at; one that was found wanting is dropped
+ * when errors are fixed. */
 static bool snapshot_l1_ok(Qcow2Check *check, const Qcow2Snapshot *sn)
 {
     const Qcow2State *s = check->bs->opaque;
+    uint64_t bytes = (uint64_t)sn->l1_entries * L1_ENTRY_BYTES;
     bool fix = check->mode == QCOW2_WALK_FIX;
 
     if (qcow2_offset_in_cluster(s, sn->l1_offset)) {
-        return !qcow2_check_broken(check, fix, "ERROR ", "snapshot %s (%s) "
-                                   "l1_offset=%#" PRIx64 ": L1 table is not "
-                                   "cluster aligned; snapshot table entry "
-                                   "corrupted", sn->id, sn->name,
-                                   sn->l1_offset);
+        qcow2_check_broken(check, fix, "ERROR ", "snapshot %s (%s) "
+                           "l1_offset=%#" PRIx64 ": L1 table is not cluster "
+                           "aligned; snapshot table entry corrupted", sn->id,
+                           sn->name, sn->l1_offset);
+    } else if (bytes > QCOW2_MAX_L1_BYTES) {
+        qcow2_check_broken(check, fix, "ERROR ", "snapshot %s (%s) l1_size=%#x"
+                           ": L1 table is too large; snapshot table entry "
+                           "corrupted", sn->id, sn->name, sn->l1_entries);
+    } else if (fix && qcow2_check_beyond(check, sn->l1_offset, bytes)) {
+        qcow2_check_broken(check, true, "", "snapshot %s (%s) l1_offset=%#"
+                           PRIx64 ": L1 table is behind the end of the file",
+                           sn->id, sn->name, sn->l1_offset);
+    } else if (fix && is_misled_snapshot(check, sn)) {
+        qcow2_check_broken(check, true, "", "snapshot %s (%s) l1_offset=%#"
+                           PRIx64 ": This is not an L1 table", sn->id,
+                           sn->name, sn->l1_offset);
+    } else {
+        return true;
     }
-    if (sn->l1_entries > QCOW2_MAX_L1_BYTES / L1_ENTRY_BYTES) {
-        return !qcow2_check_broken(check, fix, "ERROR ", "snapshot %s (%s) "
-                                   "l1_size=%#x: L1 table is too large; "
-                                   "snapshot table entry corrupted", sn->id,
-                                   sn->name, sn->l1_entries);
-    }
-    if (fix && qcow2_check_beyond(check, sn->l1_offset,
-                                  (uint64_t)sn->l1_entries * L1_ENTRY_BYTES)) {
-        return !qcow2_check_broken(check, true, "", "snapshot %s (%s) "
-                                   "l1_offset=%#" PRIx64 ": L1 table is "
-                                   "behind the end of the file", sn->id,
-                                   sn->name, sn->l1_offset);
-    }
-    return !(fix && is_misled_snapshot(check, sn)) ||
-           !qcow2_check_broken(check, true, "", "snapshot %s (%s) l1_offset=%#"
-                               PRIx64 ": This is not an L1 table", sn->id,
-                               sn->name, sn->l1_offset);
+    return false;
 }
 
 static void drop_snapshot(Qcow2Check *check, unsigned index)

@@ -96,11 +96,6 @@ int qcow2_check_use(Qcow2Check *check, uint64_t offset, uint64_t bytes,
 bool qcow2_check_beyond(const Qcow2Check *check, uint64_t offset,
                         uint64_t bytes);
 
-/* The cluster of that L2 table is something else as well, and not only a
- * refcount block, of which there can be new ones: what is broken in it may be
- * right for the other. @before is from the quiet walk. */
-bool qcow2_check_is_ambiguous(Qcow2Check *check, const Qcow2TableUse *before);
-
 /* --- qcow2-check-l2.c --- */
 
 int coroutine_fn qcow2_check_l2(Qcow2Check *check, Qcow2TableUse *use);

@@ -215,12 +215,28 @@ static int coroutine_fn write_header(const Qcow2Creation *c)
     return bdrv_co_pwrite(c->bs, 0, bytes, cluster, 0);
 }
 
+/* In a new file there is nothing to do; a device has what it had. */
+static int coroutine_fn zero_l1(const Qcow2Creation *c)
+{
+    const Qcow2Layout *lay = &c->lay;
+    int64_t offset = lay->l1 << lay->cluster_bits;
+    int64_t bytes = lay->l1_clusters << lay->cluster_bits;
+    BlockStatus status;
+
+    if (bytes == 0) {
+        return 0;
+    }
+    if (bdrv_co_block_status(c->bs, offset, bytes, &status) == 0 &&
+        status.bytes == bytes && (status.flags & BLOCK_STATUS_ZERO)) {
+        return 0;
+    }
+    return bdrv_co_pwrite_zeroes(c->bs, offset, bytes, 0);
+}
+
 /* The header comes last: what is there before is not an image. */
 static int coroutine_fn write_all(const Qcow2Creation *c)
 {
-    const Qcow2Layout *lay = &c->lay;
-    int ret = bdrv_co_pwrite_zeroes(c->bs, lay->l1 << lay->cluster_bits,
-                                    lay->l1_clusters << lay->cluster_bits, 0);
+    int ret = zero_l1(c);
 
     if (ret == 0) {
         ret = write_table(c);
@@ -266,14 +282,29 @@ static bool write_bare(Qcow2Creation *c)
 
 /* --- what is added to it --- */
 
+/* Writes the header in any case, with the names of the features. */
+static bool coroutine_fn name_backing(const Qcow2Creation *c)
+{
+    const char *file = c->create->backing_file;
+    const char *format = c->create->backing_format;
+    int ret = qcow2_co_write_backing_names(c->bs, file, format);
+
+    if (ret == 0) {
+        return true;
+    }
+    return file ? qcow2_error_errno(c->error, ret, "Could not assign backing "
+                                    "file '%s' with format '%s'", file,
+                                    format ? format : "(null)")
+                : qcow2_error_errno(c->error, ret,
+                                    "Could not update qcow2 header");
+}
+
 static bool coroutine_fn add_all(const Qcow2Creation *c)
 {
     const Qcow2CreateOptions *create = c->create;
     int ret;
 
-    /* writes the header in any case, with the names of the features */
-    if (!qcow2_co_change_backing(c->bs, create->backing_file,
-                                 create->backing_format, c->error)) {
+    if (!name_backing(c)) {
         return false;
     }
     if (create->prealloc != PREALLOC_OFF &&

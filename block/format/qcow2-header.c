@@ -179,11 +179,12 @@ static bool check_tables(BlockDriverState *bs, const Qcow2Header *h,
                                 1U << h->cluster_bits,
                                 QCOW2_MAX_REFTABLE_BYTES,
                                 "Reference count table", error) &&
-           qcow2_validate_table(bs, h->snapshots_offset, h->nb_snapshots,
-                                QCOW2_SNAPSHOT_HEADER_BYTES,
-                                QCOW2_MAX_SNAPSHOTS *
-                                    QCOW2_SNAPSHOT_HEADER_BYTES,
-                                "Snapshot table", error) &&
+           (s->for_check || /* which can do something about it */
+            qcow2_validate_table(bs, h->snapshots_offset, h->nb_snapshots,
+                                 QCOW2_SNAPSHOT_HEADER_BYTES,
+                                 QCOW2_MAX_SNAPSHOTS *
+                                     QCOW2_SNAPSHOT_HEADER_BYTES,
+                                 "Snapshot table", error)) &&
            qcow2_validate_table(bs, h->l1_table_offset, h->l1_size,
                                 sizeof(uint64_t), QCOW2_MAX_L1_BYTES,
                                 "Active L1 table", error);

@@ -8,6 +8,7 @@
 #include "qcow2-snapshot.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <string.h>
 
 #include "qcow2-error.h"
@@ -66,6 +67,22 @@ static void coroutine_fn read_entry(TableReader *r, uint64_t offset,
     qcow2_snapshot_parse(entry->data, disk_bytes, sn);
 }
 
+static void report(const Qcow2SnapshotRepair *repair, const char *fmt, ...)
+    G_GNUC_PRINTF(2, 3);
+
+static void report(const Qcow2SnapshotRepair *repair, const char *fmt, ...)
+{
+    g_autofree char *line = NULL;
+    va_list args;
+
+    va_start(args, fmt);
+    line = g_strdup_vprintf(fmt, args);
+    va_end(args);
+    if (repair->report) {
+        repair->report(repair->report_opaque, line);
+    }
+}
+
 /* 0, 1 for "leave it and all that follow out", or a negative errno. */
 static int check_size(Qcow2State *s, unsigned index, uint64_t table_bytes,
                       Qcow2SnapshotRepair *repair, GError **error)
@@ -76,8 +93,8 @@ static int check_size(Qcow2State *s, unsigned index, uint64_t table_bytes,
         return 0;
     }
     if (repair) {
-        qcow2_check_report(repair->check, "Discarding %u overhanging "
-                           "snapshots (snapshot table is too big)", overhang);
+        report(repair, "Discarding %u overhanging snapshots (snapshot table "
+               "is too big)", overhang);
         repair->dropped += overhang;
         return 1;
     }
@@ -100,9 +117,9 @@ static int check_extra(const Qcow2SnapshotHeader *h, unsigned index,
                     "%u\n" HINT_EXTRA, index);
         return -EFBIG;
     }
-    qcow2_check_report(repair->check, "Discarding too much extra metadata in "
-                       "snapshot table entry %u (%u > %u)", index, extra,
-                       QCOW2_MAX_SNAPSHOT_EXTRA_BYTES);
+    report(repair, "Discarding too much extra metadata in snapshot table "
+           "entry %u (%u > %u)", index, extra,
+           QCOW2_MAX_SNAPSHOT_EXTRA_BYTES);
     repair->extra_dropped++;
     return 0;
 }

@@ -3,7 +3,7 @@
 #ifndef BLOCK_FORMAT_QCOW2_SNAPSHOT_H
 #define BLOCK_FORMAT_QCOW2_SNAPSHOT_H
 
-#include "qcow2-check.h"
+#include "qcow2.h"
 
 /* Entries begin with this; extra data, id, name and padding follow. */
 typedef struct Qcow2SnapshotHeader {
@@ -51,7 +51,8 @@ void qcow2_snapshot_clear(Qcow2Snapshot *sn);
 
 /* What is wrong with a table and can be left out of it. */
 typedef struct Qcow2SnapshotRepair {
-    Qcow2Check *check;      /* told about it */
+    BlockReportFn *report;  /* told about it; or NULL */
+    void *report_opaque;
     unsigned dropped;       /* snapshots at the end */
     unsigned extra_dropped; /* snapshots with too much extra data */
 } Qcow2SnapshotRepair;

@@ -35,10 +35,16 @@
  *     qcow2-snapshot-refcount.c  for all that an L1 table leads to
  *     qcow2-discard.c   discard          qcow2-zeroes.c  write-zeroes
  *     qcow2-overlap.c   no write to data hits metadata; the corrupt bit
- *     qcow2-create.c    new images       qcow2-create-options.c
- *     qcow2-measure.c   how large        qcow2-fallocate.c
- *     qcow2-check.c     consistency      qcow2-repair.c
- *     qcow2-snapshot.c  qcow2-resize.c   qcow2-amend.c   qcow2-bitmap.c
+ *     qcow2-create.c    new images; qcow2-create-options.c, qcow2-measure.c,
+ *                       qcow2-fallocate.c, qcow2-backing.c
+ *     qcow2-check.h     consistency: qcow2-check*.c, qcow2-rebuild.c
+ *     qcow2-snapshot.h  qcow2-snapshot*.c
+ *     qcow2-bitmap.h    qcow2-bitmap*.c
+ *     qcow2-resize.c    qcow2-shrink.c
+ *     qcow2-amend.h     qcow2-amend.c, qcow2-version.c, qcow2-expand.c,
+ *                       qcow2-refcount-width.c
+ *     qcow2-vmstate.c   the state of a machine
+ *     qcow2-open.c      what of these open needs
  */
 #ifndef BLOCK_FORMAT_QCOW2_H
 #define BLOCK_FORMAT_QCOW2_H
@@ -626,6 +632,10 @@ bool coroutine_fn qcow2_co_truncate(BlockDriverState *bs,
                                     const BlockTruncate *to, GError **error);
 bool coroutine_fn qcow2_co_check(BlockDriverState *bs, BlockCheck *check,
                                  GError **error);
+/* Writes the header with these, and flushes. -ENOSPC: no room for them. */
+int coroutine_fn qcow2_co_write_backing_names(BlockDriverState *bs,
+                                              const char *file,
+                                              const char *format);
 bool coroutine_fn qcow2_co_change_backing(BlockDriverState *bs,
                                           const char *file,
                                           const char *format, GError **error);

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Counts of clusters: limits, order, far and near. */
+#include <errno.h>
+#include <glib.h>
+
+#include "block/format/qcow2-counts.h"
+
+static void test_limit(void)
+{
+    static const uint64_t limits[] = { 1, 3, 255, UINT16_MAX, UINT32_MAX,
+                                       UINT64_MAX };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(limits); i++) {
+        Qcow2Counts *counts = qcow2_counts_new(limits[i]);
+
+        g_assert_cmpuint(qcow2_counts_get(counts, 7), ==, 0);
+        g_assert_cmpint(qcow2_counts_add(counts, 7, limits[i] - 1), ==, 0);
+        g_assert_cmpint(qcow2_counts_add(counts, 7, 2), ==, -ERANGE);
+        g_assert_cmpuint(qcow2_counts_get(counts, 7), ==, limits[i] - 1);
+        g_assert_cmpint(qcow2_counts_add(counts, 7, 1), ==, 0);
+        g_assert_cmpuint(qcow2_counts_get(counts, 7), ==, limits[i]);
+        g_assert_cmpuint(qcow2_counts_get(counts, 6), ==, 0);
+        qcow2_counts_clear(counts, 7);
+        g_assert_cmpuint(qcow2_counts_next(counts, 0), ==, UINT64_MAX);
+        qcow2_counts_free(counts);
+    }
+}
+
+static void test_order(void)
+{
+    static const uint64_t clusters[] = { UINT64_C(1) << 54, 3, 100000, 511,
+                                         512, 4, UINT64_C(1) << 30 };
+    static const uint64_t sorted[] = { 3, 4, 511, 512, 100000,
+                                       UINT64_C(1) << 30, UINT64_C(1) << 54 };
+    Qcow2Counts *counts = qcow2_counts_new(UINT16_MAX);
+    uint64_t at = 0;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(clusters); i++) {
+        g_assert_cmpint(qcow2_counts_add(counts, clusters[i], i + 1), ==, 0);
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(sorted); i++) {
+        at = qcow2_counts_next(counts, at);
+        g_assert_cmpuint(at, ==, sorted[i]);
+        at++;
+    }
+    g_assert_cmpuint(qcow2_counts_next(counts, at), ==, UINT64_MAX);
+    qcow2_counts_free(counts);
+}
+
+static void test_find_free(void)
+{
+    Qcow2Counts *counts = qcow2_counts_new(1);
+
+    for (uint64_t i = 0; i < 2000; i++) {
+        if (i % 10 != 3 && i != 1505 && i != 1506) {
+            g_assert_cmpint(qcow2_counts_add(counts, i, 1), ==, 0);
+        }
+    }
+    g_assert_cmpuint(qcow2_counts_find_free(counts, 0, 1), ==, 3);
+    g_assert_cmpuint(qcow2_counts_find_free(counts, 4, 1), ==, 13);
+    g_assert_cmpuint(qcow2_counts_find_free(counts, 0, 2), ==, 1505);
+    g_assert_cmpuint(qcow2_counts_find_free(counts, 0, 3), ==, 2000);
+    g_assert_cmpuint(qcow2_counts_find_free(counts, 5000, 9), ==, 5000);
+    qcow2_counts_free(counts);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/qcow2-counts/limit", test_limit);
+    g_test_add_func("/qcow2-counts/order", test_order);
+    g_test_add_func("/qcow2-counts/find-free", test_find_free);
+    return g_test_run();
+}

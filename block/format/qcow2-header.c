@@ -199,11 +199,11 @@ static bool check_size(BlockDriverState *bs, const Qcow2Header *h,
     uint64_t needed = (h->size >> shift) +
                       ((h->size & ((1ULL << shift) - 1)) != 0);
 
-    if (h->size > INT64_MAX) {
+    if (h->size > UINT64_MAX - (1ULL << shift) + 1) {
         return qcow2_error_errno(error, -EFBIG,
                                  "Could not refresh total sector count");
     }
-    if (needed > INT_MAX) {
+    if (needed > INT_MAX || h->size > INT64_MAX) {
         return qcow2_error(error, "Image is too big");
     }
     if (h->l1_size < needed) {

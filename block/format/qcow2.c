@@ -10,6 +10,7 @@
 #include "qcow2.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "block/debug.h"
 #include "block/log.h"
@@ -522,10 +523,11 @@ static bool qcow2_reopen(BlockDriverState *bs, unsigned flags, GError **error)
 
 static int qcow2_probe(const uint8_t *buf, size_t bytes, const char *filename)
 {
-    const Qcow2Header *h = (const Qcow2Header *)buf;
+    Qcow2Header h = { 0 };
 
-    return bytes >= sizeof(*h) && h->magic == GUINT32_TO_BE(QCOW2_MAGIC) &&
-                   GUINT32_FROM_BE(h->version) >= 2
+    memcpy(&h, buf, MIN(bytes, sizeof(h)));
+    return bytes >= sizeof(h) && h.magic == GUINT32_TO_BE(QCOW2_MAGIC) &&
+                   GUINT32_FROM_BE(h.version) >= 2
                ? 100
                : 0;
 }

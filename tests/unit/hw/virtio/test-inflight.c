@@ -31,6 +31,7 @@ typedef struct Crash {
     size_t ring_bytes;  /* rig->mem up to the buffers */
     uint8_t *seen;      /* both, as of the last look */
     unsigned states;
+    Inflight *inflight; /* of the last device */
 } Crash;
 
 static void *token(unsigned n)
@@ -59,7 +60,8 @@ static VirtQueue *make_device(Crash *crash, uint32_t base, GError **error)
     Inflight *inflight = inflight_map(crash->area_fd, 0, crash->area_bytes, 1,
                                       RING, error);
 
-    g_assert_nonnull(inflight); /* and never freed: the queue points into it */
+    g_assert_nonnull(inflight); /* the queue points into it */
+    crash->inflight = inflight;
     rig_fill_config(crash->rig, &config);
     config.base = base;
     config.inflight = inflight_queue_new(inflight, 0, RING, error);
@@ -232,10 +234,12 @@ static void crash_init(Crash *crash, const RigConfig *config)
     crash->ring_bytes = crash->rig->buffers - crash->rig->mem;
     crash->seen = g_malloc(crash->ring_bytes + crash->area_bytes);
     crash->states = 0;
+    crash->inflight = NULL;
 }
 
 static void crash_clear(Crash *crash)
 {
+    inflight_free(crash->inflight);
     munmap(crash->area, crash->area_bytes);
     close(crash->area_fd);
     g_free(crash->seen);

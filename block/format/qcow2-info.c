@@ -90,6 +90,7 @@ bool qcow2_info(BlockDriverState *bs, BlockImageInfo *info, GError **error)
     info->vm_state_offset = qcow2_vm_state_offset(bs);
     info->dirty = s->incompatible & QCOW2_INCOMPAT_DIRTY;
     info->corrupt = s->incompatible & QCOW2_INCOMPAT_CORRUPT;
+    info->snapshots = qcow2_snapshot_list(bs);
     info->specific = json_object_new();
     json_object_set_string_member(info->specific, "type", "qcow2");
     json_object_set_object_member(info->specific, "data",

@@ -116,7 +116,7 @@ static bool coroutine_fn set_refcount_bits(const Qcow2Amendment *amend)
     if (amend->refcount_bits == s->refcount_bits) {
         return true;
     }
-    if (s->version < 3) {
+    if (amend->version < 3) {
         return qcow2_error(amend->error, "Refcount widths other than 16 bits "
                            "require compatibility level 1.1 or above (use "
                            "compat=1.1 or greater)");
@@ -182,7 +182,7 @@ static bool coroutine_fn set_lazy(const Qcow2Amendment *amend)
     if (!amend->has_lazy || amend->lazy_refcounts == is_lazy) {
         return true;
     }
-    if (s->version < 3) {
+    if (amend->lazy_refcounts && amend->version < 3) {
         return qcow2_error(amend->error, "Lazy refcounts only supported with "
                            "compatibility level 1.1 and above (use compat=1.1 "
                            "or greater)");

@@ -83,15 +83,13 @@ static uint32_t default_granularity(const Qcow2State *s)
                  DEFAULT_GRANULARITY_MAX);
 }
 
+/* Its length is looked at with the rest of what has to be stored. */
 static bool check_name(const Qcow2State *s, const char *name, GError **error)
 {
     unsigned index;
 
     if (!*name) {
         return qcow2_error(error, "Bitmap name cannot be empty");
-    }
-    if (strlen(name) > QCOW2_BITMAP_MAX_NAME) {
-        return qcow2_error(error, "Bitmap name too long: %s", name);
     }
     return !find(s, name, &index) ||
            qcow2_error(error, "Bitmap already exists: %s", name);
@@ -110,6 +108,9 @@ static bool check_room(BlockDriverState *bs, const Qcow2Bitmap *bitmap,
         why = "Maximum number of persistent bitmaps is already reached";
     } else if (clusters == 0) {
         why = "The disk has no size";
+    } else if (strlen(bitmap->name) > QCOW2_BITMAP_MAX_NAME) {
+        why = "Name length exceeds maximum "
+              "(" G_STRINGIFY(QCOW2_BITMAP_MAX_NAME) " characters)";
     } else if (clusters > (uint64_t)QCOW2_BITMAP_MAX_BYTES >> s->cluster_bits) {
         why = "Too much space will be occupied by the bitmap. Use larger "
               "granularity";

@@ -142,6 +142,19 @@ static bool refuse_encryption(Options *opts, const CreateText *text,
     return !wanted || qcow2_error(error, "Encryption is not supported");
 }
 
+/* Formats of backing files that others can read and we cannot: their names
+ * may be written down all the same. */
+static const char *const foreign_formats[] = {
+    "bochs", "cloop", "dmg", "luks", "parallels", "qcow", "qed", "vdi",
+    "vhdx", "vmdk", "vpc", NULL,
+};
+
+static bool check_backing_format(const char *name, GError **error)
+{
+    return !name || bdrv_find_driver(name) ||
+           find_name(foreign_formats, name, "backing-fmt", error) >= 0;
+}
+
 static const char *const versions[] = { "0.10", "v2", "1.1", "v3", NULL };
 
 static bool parse_names(Options *opts, const CreateText *text,
@@ -150,6 +163,9 @@ static bool parse_names(Options *opts, const CreateText *text,
     static const char *const compressions[] = { "zlib", "zstd", NULL };
     int index = 0;
 
+    if (!check_backing_format(create->backing_format, error)) {
+        return false;
+    }
     if (text->compat) {
         index = find_name(versions, text->compat, "version", error);
         create->version = index < 2 ? 2 : 3;

@@ -156,7 +156,7 @@ static bool normalize_number(const char *name, char **value, GError **error)
         return error_setg(error, "Parameter '%s' expects a number", name);
     }
     g_free(*value);
-    *value = g_strdup_printf("%" G_GINT64_FORMAT, (int64_t)number);
+    *value = g_strdup_printf("%" G_GUINT64_FORMAT, number);
     return true;
 }
 
@@ -251,7 +251,13 @@ bool create_opts_parse(CreateOpts *opts, const char *text, GError **error)
     return true;
 }
 
-/* Text only: numbers have no commas. */
+/* What was given as -1 is shown as that. */
+static void append_number(GString *out, const char *value)
+{
+    g_string_append_printf(out, "%" G_GINT64_FORMAT,
+                           (int64_t)g_ascii_strtoull(value, NULL, 10));
+}
+
 static void append_value(GString *out, const char *value)
 {
     for (; *value; value++) {
@@ -269,8 +275,13 @@ char *create_opts_to_text(const CreateOpts *opts)
         const char *value = create_opts_get(opts, help->name);
 
         value = value ? value : help->def;
-        if (value) {
-            g_string_append_printf(out, " %s=", help->name);
+        if (!value) {
+            continue;
+        }
+        g_string_append_printf(out, " %s=", help->name);
+        if (help->type == BLOCK_OPTION_NUMBER) {
+            append_number(out, value);
+        } else {
             append_value(out, value);
         }
     }

@@ -48,6 +48,7 @@ static void test_text(void)
     expect_text("enc.key=a,,b=c", " cluster_size=65536 enc.key=a,,b=c");
     expect_text("enc.key=", " cluster_size=65536 enc.key=");
     expect_text("bits=0x10", " cluster_size=65536 bits=16");
+    expect_text("bits=-1", " cluster_size=65536 bits=-1");
 }
 
 /* A word alone, or with "no" before it. */
@@ -94,12 +95,14 @@ static void test_errors(void)
 
 static void test_options(void)
 {
-    g_autoptr(CreateOpts) opts = parse("enc.key=k,size=1M,lazy");
+    g_autoptr(CreateOpts) opts = parse("enc.key=k,size=1M,lazy,bits=-1");
     g_autoptr(Options) options = create_opts_to_options(opts, "");
 
     g_assert_cmpstr(options_peek_str(options, "enc.key"), ==, "k");
     g_assert_cmpstr(options_peek_str(options, "size"), ==, "1048576");
     g_assert_cmpstr(options_peek_str(options, "lazy"), ==, "on");
+    g_assert_cmpstr(options_peek_str(options, "bits"), ==,
+                    "18446744073709551615");
     g_assert_false(options_has(options, "cluster_size"));
 }
 

@@ -11,16 +11,12 @@
 
 #include <errno.h>
 
-/* Filters show their file; what else there is to say without a driver's word
- * is that it is data. */
+/* What there is to say without a driver's word is that it is data. */
 static int coroutine_fn ask_driver(BlockDriverState *bs, int64_t offset,
                                    int64_t bytes, BlockStatus *status)
 {
     if (bs->drv->image && bs->drv->image->co_block_status) {
         return bs->drv->image->co_block_status(bs, offset, bytes, status);
-    }
-    if (bs->drv->is_filter && bs->file) {
-        return bdrv_co_block_status(bs->file, offset, bytes, status);
     }
     status->flags = BLOCK_STATUS_DATA;
     status->bytes = bytes;
@@ -30,6 +26,14 @@ static int coroutine_fn ask_driver(BlockDriverState *bs, int64_t offset,
         status->file = bs;
     }
     return 0;
+}
+
+/* A filter's file has the last word: what it says is found out, and not
+ * allocated for having been. */
+static bool shows_file(const BlockDriverState *bs)
+{
+    return bs->drv->is_filter && bs->file &&
+           !(bs->drv->image && bs->drv->image->co_block_status);
 }
 
 /* What is data to the format may be a hole to its file. */
@@ -79,6 +83,9 @@ int coroutine_fn bdrv_co_block_status(BlockDriverState *bs, int64_t offset,
     *status = (BlockStatus){ .flags = BLOCK_STATUS_EOF };
     if (rest <= 0 || bytes == 0) {
         return 0;
+    }
+    if (shows_file(bs)) {
+        return bdrv_co_block_status(bs->file, offset, bytes, status);
     }
     status->flags = 0;
     bytes = MIN(bytes, rest);

@@ -286,6 +286,22 @@ static void test_default(void)
     expect(bs, K, 8 * K, BLOCK_STATUS_ALLOCATED | OFFSET | EOF_, 7 * K);
 }
 
+/* What a layer does not have it does not have under a filter either, also
+ * where zeroes are all there can be. */
+static void test_filter(void)
+{
+    g_autoptr(BlockDriverState) bs = test_open(
+        "test-filter,file.driver=test-filter,file.file.driver=test-layer,"
+        "file.file.map=.zd.,file.file.file.driver=null-co,"
+        "file.file.file.size=16k");
+
+    expect(bs, 0, 16 * K, BLOCK_STATUS_ZERO, 4 * K);
+    expect(bs, 4 * K, 12 * K, ZERO, 4 * K);
+    expect(bs, 8 * K, 8 * K, DATA | OFFSET, 4 * K);
+    expect(bs, 13 * K, K, BLOCK_STATUS_ZERO, K);
+    expect(bs, 13 * K, 8 * K, BLOCK_STATUS_ZERO | EOF_, 3 * K);
+}
+
 /* What a format calls data may be a hole of its file, or behind its end. */
 static void test_recurse(void)
 {
@@ -365,6 +381,7 @@ int main(int argc, char **argv)
     g_test_add_func("/image-status/discarded", test_discarded);
     g_test_add_func("/image-status/null", test_null);
     g_test_add_func("/image-status/default", test_default);
+    g_test_add_func("/image-status/filter", test_filter);
     g_test_add_func("/image-status/recurse", test_recurse);
     g_test_add_func("/image-status/chain", test_chain);
     g_test_add_func("/image-status/nobody", test_nobody);

@@ -29,8 +29,8 @@ static uint64_t compressed_entry(const Qcow2State *s, const Compressed *c)
     return QCOW2_COMPRESSED | sectors << offset_bits | c->host;
 }
 
-/* What has a cluster of its own keeps it: -EIO, as nobody asks for that who
- * means it. */
+/* What has room in the file, shared or not, keeps it: -EIO, as nobody asks for
+ * that who means it. */
 static int coroutine_fn check_unused(Compressed *c)
 {
     Qcow2State *s = c->bs->opaque;
@@ -47,7 +47,7 @@ static int coroutine_fn check_unused(Compressed *c)
     }
     entry = qcow2_l2_entry(s, slice, index);
     qcow2_cache_put(s->l2_cache, &slice);
-    return entry & QCOW2_COPIED ? -EIO : 0;
+    return entry & (QCOW2_COMPRESSED | QCOW2_L2_OFFSET) ? -EIO : 0;
 }
 
 /* Finds room and claims the cluster; s->lock is held. */

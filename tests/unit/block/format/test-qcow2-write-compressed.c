@@ -173,6 +173,11 @@ static void test_refused(void)
     g_assert_cmpint(qcow2_rig_write(rig, 0, 64 * K, 1), ==, 0);
     g_assert_cmpint(write_one(rig, data, 0, 64 * K), ==, -EIO);
     qcow2_rig_expect(rig, 0, 64 * K, 1);
+    memset(data, 2, 64 * K);
+    g_assert_cmpint(write_one(rig, data, 64 * K, 64 * K), ==, 0);
+    memset(data, 3, 64 * K);
+    g_assert_cmpint(write_one(rig, data, 64 * K, 64 * K), ==, -EIO);
+    qcow2_rig_expect(rig, 64 * K, 64 * K, 2);
     qcow2_rig_free(rig);
 }
 

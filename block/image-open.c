@@ -138,12 +138,54 @@ static bool is_protocol_driver(const char *name)
     return drv && drv->is_protocol;
 }
 
+/*
+ * Of the node at @prefix of @opts, the child that a file name given for it is
+ * meant for; NULL when it is that node itself.
+ */
+static const char *named_child(const Options *opts, const char *prefix)
+{
+    g_autofree char *key = g_strconcat(prefix, "driver", NULL);
+    const char *name = options_peek_str(opts, key);
+    const BlockDriver *drv = name ? bdrv_find_driver(name) : NULL;
+
+    if (!drv) {
+        return *prefix ? NULL : "file";
+    }
+    if (drv == &bdrv_blkdebug) {
+        return "image";
+    }
+    return drv->is_protocol ? NULL : "file";
+}
+
+/* Adds @named to the options of the first protocol node from the top. The
+ * tree is no deeper than options can be. */
+static void add_named(Options *opts, const Options *named)
+{
+    g_autoptr(GString) prefix = g_string_new(NULL);
+    g_autoptr(GPtrArray) keys = g_ptr_array_new();
+    g_autoptr(Options) wrapped = options_new("");
+    const char *child;
+
+    while ((child = named_child(opts, prefix->str))) {
+        g_string_append_printf(prefix, "%s.", child);
+        g_ptr_array_add(keys, (char *)child);
+    }
+    options_join(wrapped, named);
+    for (unsigned i = keys->len; i > 0; i--) {
+        Options *above = options_new("");
+
+        options_set_child(above, keys->pdata[i - 1], wrapped);
+        options_free(wrapped);
+        wrapped = above;
+    }
+    options_join(opts, wrapped);
+}
+
 /* What opts say goes before what the name says. */
 static bool take_filename(Options *opts, const char *filename,
                           GError **error)
 {
     g_autoptr(Options) named = NULL;
-    g_autoptr(Options) wrapped = NULL;
 
     if (g_str_has_prefix(filename, "json:")) {
         if (g_str_has_prefix(filename, "json:[")) {
@@ -163,13 +205,7 @@ static bool take_filename(Options *opts, const char *filename,
     if (!named) {
         return false;
     }
-    if (is_protocol_driver(options_peek_str(opts, "driver"))) {
-        options_join(opts, named);
-        return true;
-    }
-    wrapped = options_new("");
-    options_set_child(wrapped, "file", named);
-    options_join(opts, wrapped);
+    add_named(opts, named);
     return true;
 }
 

@@ -68,6 +68,13 @@ static void test_names(void)
         { "t", "raw", NULL, "raw", "t" },
         { "./t", "raw", NULL, "raw", "./t" },
         { "t", "file", NULL, "file", "t" },
+        { "t", NULL, "driver=raw,file.driver=raw", "raw", "json:{\"driver\": "
+          "\"raw\", \"file\": {\"driver\": \"raw\", \"file\": {\"driver\": "
+          "\"file\", \"filename\": \"t\"}}}" },
+        { "t", NULL, "driver=raw,file.driver=blkdebug", "raw",
+          "blkdebug::t" },
+        { "t", NULL, "driver=blkdebug", "blkdebug", "blkdebug::t" },
+        { "t", "raw", "file.locking=off", "raw", "t" },
         { "file:t", NULL, NULL, "raw", "t" },
         { "file:t", "file", NULL, "file", "t" },
         { NULL, NULL, "file.filename=t", "raw", "t" },

@@ -9,32 +9,21 @@
 #include "tools/common/message.h"
 #include "tools/common/specific-info.h"
 
-static bool get_info(BlockDriverState *bs, BlockImageInfo *info,
-                     GError **error);
-
-/* A filter shows all of its file, raw only its sizes. */
-static bool get_file_info(BlockDriverState *bs, BlockImageInfo *info,
-                          GError **error)
-{
-    bool ok = get_info(bs->file, info, error);
-
-    if (!bs->drv->is_filter) {
-        g_clear_pointer(&info->specific, json_object_unref);
-    }
-    return ok;
-}
-
-/* False without an error for a node that has nothing to say. */
+/* Sizes, which a node without any of its own has from its file. False without
+ * an error for one that has nothing to say. */
 static bool get_info(BlockDriverState *bs, BlockImageInfo *info,
                      GError **error)
 {
     const BlockDriver *drv = bs->drv;
+    bool ok;
 
     if (drv->image && drv->image->info) {
         return drv->image->info(bs, info, error);
     }
     if (bs->file && (drv->is_filter || drv == &bdrv_raw)) {
-        return get_file_info(bs, info, error);
+        ok = get_info(bs->file, info, error);
+        g_clear_pointer(&info->specific, json_object_unref);
+        return ok;
     }
     return drv == &bdrv_file || drv == &bdrv_host_device;
 }

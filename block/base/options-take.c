@@ -83,6 +83,22 @@ bool options_take_str(Options *opts, const char *key, char **value,
     return true;
 }
 
+bool options_take_text(Options *opts, const char *key, char **value,
+                       GError **error)
+{
+    JsonNode *node = options_peek(opts, key);
+    char *text;
+
+    if (!node || !JSON_NODE_HOLDS_VALUE(node) || node_string(node)) {
+        return options_take_str(opts, key, value, error);
+    }
+    text = json_to_string(node, FALSE);
+    json_node_unref(options_steal(opts, key));
+    g_free(*value);
+    *value = text;
+    return true;
+}
+
 bool options_need_str(Options *opts, const char *key, char **value,
                       GError **error)
 {

@@ -58,6 +58,10 @@ JsonObject *options_copy(const Options *opts);
  */
 bool options_take_str(Options *opts, const char *key, char **value,
                       GError **error);
+/* The same for what QEMU takes from JSON in whatever way it is written there:
+ * 42 is "42". */
+bool options_take_text(Options *opts, const char *key, char **value,
+                       GError **error);
 bool options_take_bool(Options *opts, const char *key, bool *value,
                        GError **error);
 /* Decimal, 0x hex. */

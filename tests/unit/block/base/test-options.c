@@ -288,6 +288,28 @@ static void test_uint(void)
     }
 }
 
+static void test_text(void)
+{
+    g_autoptr(Options) opts = parse("{\"s\":\"x\",\"n\":-42,\"b\":true,"
+                                    "\"o\":{\"a\":1},\"z\":null}");
+    g_autoptr(GError) error = NULL;
+    g_autofree char *value = g_strdup("as it was");
+
+    g_assert_true(options_take_text(opts, "none", &value, NULL));
+    g_assert_cmpstr(value, ==, "as it was");
+    g_assert_true(options_take_text(opts, "s", &value, NULL));
+    g_assert_cmpstr(value, ==, "x");
+    g_assert_true(options_take_text(opts, "n", &value, NULL));
+    g_assert_cmpstr(value, ==, "-42");
+    g_assert_true(options_take_text(opts, "b", &value, NULL));
+    g_assert_cmpstr(value, ==, "true");
+    g_assert_false(options_has(opts, "n"));
+    g_assert_false(options_take_text(opts, "o", &value, &error));
+    g_assert_cmpstr(error->message, ==, "--blockdev: option 'o' needs a "
+                                        "string, not an object");
+    g_assert_false(options_take_text(opts, "z", &value, NULL));
+}
+
 static void test_enum(void)
 {
     static const char *const names[] = { "off", "on", "unmap", NULL };
@@ -574,6 +596,7 @@ int main(int argc, char **argv)
     g_test_add_func("/options/bool", test_bool);
     g_test_add_func("/options/size", test_size);
     g_test_add_func("/options/uint", test_uint);
+    g_test_add_func("/options/text", test_text);
     g_test_add_func("/options/enum", test_enum);
     g_test_add_func("/options/strv", test_strv);
     g_test_add_func("/options/child", test_child);

@@ -270,16 +270,15 @@ static char *read_file(const char *filename)
 static bool take_config(BlkdebugState *s, Options *opts, GError **error)
 {
     ConfigReader reader = { .s = s, .what = options_what(opts) };
-    g_autofree char *filename = NULL;
     g_autofree char *text = NULL;
 
-    if (!options_take_str(opts, "config", &filename, error)) {
+    if (!options_take_text(opts, "config", &s->config, error)) {
         return false;
     }
-    if (!filename || *filename == '\0') {
+    if (!s->config || *s->config == '\0') {
         return true;
     }
-    text = read_file(filename);
+    text = read_file(s->config);
     if (!text) {
         return filter_error(opts, error,
                             "Could not read blkdebug config file: %s",

@@ -21,6 +21,7 @@ static void blkdebug_close(BlockDriverState *bs)
     g_assert(!s->suspended);
     g_clear_pointer(&s->held, g_ptr_array_unref);
     g_ptr_array_unref(s->rules);
+    g_free(s->config);
     pthread_cond_destroy(&s->stopped);
     pthread_mutex_destroy(&s->mutex);
 }
@@ -211,15 +212,15 @@ static const char *const blkdebug_strong_options[] = {
 /* "blkdebug:config:image", which has no place for other options. */
 static char *blkdebug_exact_name(BlockDriverState *bs)
 {
-    const char *config = json_object_get_string_member_with_default(
-        bs->full_options, "config", "");
+    const BlkdebugState *s = bs->opaque;
     unsigned members = json_object_has_member(bs->full_options, "config") + 2;
 
     if (json_object_get_size(bs->full_options) != members ||
         g_str_has_prefix(bs->file->filename, "json:")) {
         return NULL;
     }
-    return g_strdup_printf("blkdebug:%s:%s", config, bs->file->filename);
+    return g_strdup_printf("blkdebug:%s:%s", s->config ? s->config : "",
+                           bs->file->filename);
 }
 
 const BlockDriver bdrv_blkdebug = {

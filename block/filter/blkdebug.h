@@ -53,7 +53,8 @@ typedef struct BlkdebugState {
     GSList *suspended;    /* BlkdebugSuspended, newest first */
     GPtrArray *held;      /* tags at which the next request has to stop */
 
-    /* constant once open; bytes, 0: none */
+    char *config;         /* file of rules, or NULL; constant once open */
+    /* the same; bytes, 0: none */
     uint32_t align;
     uint32_t max_transfer;
     uint32_t opt_write_zero, max_write_zero;

@@ -67,7 +67,7 @@ static bool need(Options *opts, const char *key, char **value, GError **error)
     if (!options_has(opts, name)) {
         return nbd_error(opts, error, "Parameter '%s' is missing", key);
     }
-    return options_take_str(opts, name, value, error);
+    return options_take_text(opts, name, value, error);
 }
 
 static bool take_server(NbdTarget *target, Options *opts, GError **error)
@@ -91,9 +91,9 @@ static bool take_server(NbdTarget *target, Options *opts, GError **error)
 /* "host", "port" and "path" without "server." are the older way. */
 static bool take_legacy(NbdTarget *target, Options *opts, GError **error)
 {
-    if (!options_take_str(opts, "host", &target->host, error) ||
-        !options_take_str(opts, "port", &target->port, error) ||
-        !options_take_str(opts, "path", &target->path, error)) {
+    if (!options_take_text(opts, "host", &target->host, error) ||
+        !options_take_text(opts, "port", &target->port, error) ||
+        !options_take_text(opts, "path", &target->path, error)) {
         return false;
     }
     if (target->host && target->path) {
@@ -119,7 +119,7 @@ static bool take_options(NbdTarget *target, Options *opts, GError **error)
     target->export = g_strdup("");
     return (has_server ? take_server(target, opts, error)
                        : take_legacy(target, opts, error)) &&
-           options_take_str(opts, "export", &target->export, error) &&
+           options_take_text(opts, "export", &target->export, error) &&
            options_take_uint(opts, "reconnect-delay", UINT32_MAX,
                              &target->reconnect_delay_s, error) &&
            options_take_uint(opts, "open-timeout", UINT32_MAX,
@@ -136,10 +136,6 @@ static char *last_error(void)
 
     if (nbd_get_errno()) {
         return g_strdup(g_strerror(nbd_get_errno()));
-    }
-    if (strstr(text, "getaddrinfo")) { /* it repeats host and port */
-        return g_strdup_printf("address resolution failed%s",
-                               strrchr(text, ':'));
     }
     return g_strdup(after ? after + 2 : text);
 }
@@ -166,6 +162,19 @@ static int connect_once(struct nbd_handle *nbd, const NbdTarget *target)
                         : nbd_connect_tcp(nbd, target->host, target->port);
 }
 
+/* Why it could not be connected. Caller frees. */
+static char *connect_error(const NbdTarget *target)
+{
+    g_autofree char *server = nbd_target_name(target);
+    g_autofree char *why = last_error();
+
+    if (g_str_has_prefix(why, "getaddrinfo")) { /* it repeats the name */
+        return g_strdup_printf("address resolution failed for %s%s", server,
+                               strrchr(why, ':'));
+    }
+    return g_strdup_printf("Failed to connect to '%s': %s", server, why);
+}
+
 /* Tries again until open-timeout has passed. *@why, if it fails, is the
  * caller's to free. */
 static struct nbd_handle *connect_server(const NbdTarget *target, char **why)
@@ -180,7 +189,7 @@ static struct nbd_handle *connect_server(const NbdTarget *target, char **why)
             return nbd;
         }
         g_free(*why);
-        *why = last_error();
+        *why = connect_error(target);
         if (!nbd) {
             return NULL;
         }
@@ -286,13 +295,11 @@ static bool open_connection(BlockDriverState *bs, Options *opts,
                             GError **error)
 {
     NbdState *s = bs->opaque;
-    g_autofree char *server = nbd_target_name(&s->target);
     g_autofree char *why = NULL;
 
     s->nbd = connect_server(&s->target, &why);
     if (!s->nbd) {
-        return nbd_error(opts, error, "Failed to connect to '%s': %s", server,
-                         why);
+        return nbd_error(opts, error, "%s", why);
     }
     return choose_export(s->nbd, &s->target, opts, error) &&
            take_export(bs, opts, error);

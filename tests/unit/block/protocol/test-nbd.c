@@ -400,8 +400,8 @@ static void test_bad_options(void)
         { ",host=127.0.0.1,port=1",
           "Failed to connect to '127.0.0.1:1': Connection refused" },
         { ",host=127.0.0.1,port=x",
-          "Failed to connect to '127.0.0.1:x': address resolution failed: "
-          "Servname not supported for ai_socktype" },
+          "address resolution failed for 127.0.0.1:x: Servname not supported "
+          "for ai_socktype" },
         { ",path=x,reconnect-delay=x",
           "option 'reconnect-delay' needs a number from 0 to 4294967295, not "
           "'x'" },

@@ -99,14 +99,19 @@ static TestDisk *find_disk(const char *name)
     g_assert_not_reached();
 }
 
+void test_disk_set(TestDisk *disk, const void *data, size_t bytes)
+{
+    g_byte_array_set_size(disk->data, 0);
+    g_byte_array_append(disk->data, data, bytes);
+}
+
 void test_disk_load(TestDisk *disk, const char *path)
 {
     g_autofree char *contents = NULL;
     gsize bytes;
 
     g_assert_true(g_file_get_contents(path, &contents, &bytes, NULL));
-    g_byte_array_set_size(disk->data, 0);
-    g_byte_array_append(disk->data, (uint8_t *)contents, bytes);
+    test_disk_set(disk, contents, bytes);
 }
 
 void test_disk_store(const TestDisk *disk, const char *path)
@@ -296,7 +301,7 @@ static int fate(TestDisk *disk, const BlockRequest *req)
     BlockOp op = req->op;
 
     disk->counts[op]++;
-    if (op == BLOCK_WRITE && disk->limit &&
+    if ((op == BLOCK_WRITE || op == BLOCK_WRITE_ZEROES) && disk->limit &&
         req->offset + req->bytes > disk->limit) {
         return -ENOSPC;
     }
@@ -336,13 +341,20 @@ static void disk_write(BlockDriverState *bs, const BlockRequest *req)
     DiskNode *node = bs->opaque;
     TestDisk *disk = node->disk;
     g_autofree uint8_t *buf = NULL;
+    int64_t bytes = req->bytes;
 
     if (req->op == BLOCK_WRITE) {
         buf = g_malloc(req->bytes);
         iov_to_buf(req->iov, req->niov, 0, buf, req->bytes);
     }
-    put(disk->data, req->offset, buf, req->bytes);
-    remember(disk, ENTRY_DATA, req->offset, req->bytes, buf);
+    if (req->op == BLOCK_DISCARD) {
+        bytes = CLAMP(disk->data->len - req->offset, 0, bytes);
+    }
+    if (bytes == 0) {
+        return; /* a hole behind the end */
+    }
+    put(disk->data, req->offset, buf, bytes);
+    remember(disk, ENTRY_DATA, req->offset, bytes, buf);
     bs->total_bytes = disk->data->len;
 }
 

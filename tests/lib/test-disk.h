@@ -24,6 +24,7 @@ TestDisk *test_disk_new(const char *name, uint32_t seed);
 void test_disk_free(TestDisk *disk);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TestDisk, test_disk_free)
 
+void test_disk_set(TestDisk *disk, const void *data, size_t bytes);
 /* Contents from and to a file of the host. */
 void test_disk_load(TestDisk *disk, const char *path);
 void test_disk_store(const TestDisk *disk, const char *path);

@@ -20,8 +20,12 @@
 GPtrArray *qcow2_bitmap_list(BlockDriverState *bs)
 {
     const Qcow2State *s = bs->opaque;
-    GPtrArray *list = g_ptr_array_new_with_free_func(block_bitmap_info_free);
+    GPtrArray *list;
 
+    if (s->version < 3) {
+        return NULL;
+    }
+    list = g_ptr_array_new_with_free_func(block_bitmap_info_free);
     for (unsigned i = 0; s->bitmaps && i < s->bitmaps->len; i++) {
         const Qcow2Bitmap *bitmap = s->bitmaps->pdata[i];
         BlockBitmapInfo *info = g_new0(BlockBitmapInfo, 1);

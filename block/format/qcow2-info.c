@@ -49,7 +49,7 @@ static void add_bitmaps(BlockDriverState *bs, JsonObject *data)
     g_autoptr(GPtrArray) bitmaps = qcow2_bitmap_list(bs);
     JsonArray *array;
 
-    if (bitmaps->len == 0) {
+    if (!bitmaps || bitmaps->len == 0) {
         return;
     }
     array = json_array_new();

@@ -117,7 +117,7 @@ static bool coroutine_fn drop_bitmaps(BlockDriverState *bs, GError **error)
 {
     g_autoptr(GPtrArray) bitmaps = qcow2_bitmap_list(bs);
 
-    for (unsigned i = 0; i < bitmaps->len; i++) {
+    for (unsigned i = 0; bitmaps && i < bitmaps->len; i++) {
         const BlockBitmapInfo *info = bitmaps->pdata[i];
 
         if (!qcow2_co_bitmap_remove(bs, info->name, error)) {

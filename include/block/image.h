@@ -226,7 +226,8 @@ struct BlockImageOps {
     bool coroutine_fn (*co_snapshot_load)(BlockDriverState *bs,
                                           const char *name, GError **error);
 
-    /* Of BlockBitmapInfo, owned by the caller. */
+    /* Of BlockBitmapInfo, owned by the caller; NULL: this image cannot have
+     * any. */
     GPtrArray *(*bitmap_list)(BlockDriverState *bs);
     bool coroutine_fn (*co_bitmap_add)(BlockDriverState *bs, const char *name,
                                        uint32_t granularity, GError **error);

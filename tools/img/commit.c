@@ -62,7 +62,8 @@ static bool find_base(Commit *commit, const char *filename)
 static bool make_writable(BlockDriverState *base)
 {
     unsigned flags = (base->cache_direct ? BDRV_OPEN_DIRECT : 0) |
-                     (base->cache_no_flush ? BDRV_OPEN_NO_FLUSH : 0);
+                     (base->cache_no_flush ? BDRV_OPEN_NO_FLUSH : 0) |
+                     BDRV_OPEN_DISCARD;
     GError *error = NULL;
 
     if (bdrv_reopen(base, flags, &error)) {

@@ -83,11 +83,32 @@ static void coroutine_fn copy_entry(void *opaque)
     }
 }
 
-bool convert_bitmaps_copy(BlockDriverState *source, BlockDriverState *target,
-                          const ConvertArgs *args)
+static bool copy_bitmap(BitmapCopy *copy)
+{
+    control_run_co(copy_entry, copy);
+    if (copy->failed) {
+        error_reportf_err(copy->error, "Failed to %s bitmap %s: ",
+                          copy->failed, copy->info->name);
+    }
+    return !copy->failed;
+}
+
+static void warn_skipped(const GPtrArray *list)
+{
+    for (unsigned i = list->len; i > 0; i--) {
+        const BlockBitmapInfo *info = list->pdata[i - 1];
+
+        if (info->in_use) {
+            warn_report("Skipping inconsistent bitmap '%s'", info->name);
+        }
+    }
+}
+
+bool convert_bitmaps_copy(BlockDriverState *source, BlockDriverState *target)
 {
     g_autoptr(GPtrArray) list = list_bitmaps(source);
 
+    warn_skipped(list);
     for (unsigned i = 0; i < list->len; i++) {
         BitmapCopy copy = {
             .source = source,
@@ -95,14 +116,7 @@ bool convert_bitmaps_copy(BlockDriverState *source, BlockDriverState *target,
             .info = list->pdata[i],
         };
 
-        if (copy.info->in_use) {
-            warn_report("Skipping inconsistent bitmap '%s'", copy.info->name);
-            continue;
-        }
-        control_run_co(copy_entry, &copy);
-        if (copy.failed) {
-            error_reportf_err(copy.error, "Failed to %s bitmap %s: ",
-                              copy.failed, copy.info->name);
+        if (!copy.info->in_use && !copy_bitmap(&copy)) {
             return false;
         }
     }

@@ -181,7 +181,7 @@ static bool copy_bitmaps(const Convert *convert)
 {
     return !convert->args->bitmaps ||
            convert_bitmaps_copy(convert->sources[0].disk->bs,
-                                convert->target.disk->bs, convert->args);
+                                convert->target.disk->bs);
 }
 
 static bool flush(const Convert *convert)

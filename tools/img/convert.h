@@ -72,8 +72,7 @@ bool convert_target_is_zero(const ConvertTarget *target,
 bool convert_bitmaps_check(BlockDriverState *source, const ConvertArgs *args);
 
 /* Both have the same size and are attached to the control thread. */
-bool convert_bitmaps_copy(BlockDriverState *source, BlockDriverState *target,
-                          const ConvertArgs *args);
+bool convert_bitmaps_copy(BlockDriverState *source, BlockDriverState *target);
 
 /* Whether the image may have any; says what bitmap_list() says. */
 bool convert_bitmaps_possible(BlockDriverState *bs);

@@ -35,6 +35,7 @@ typedef struct Backing {
     ImgDisk *disk;     /* NULL: there is none, all is zero */
     const char *what;  /* "old", "new" */
     uint8_t *buf;
+    bool behind_end;   /* what is in buf is zero because nothing is there */
 } Backing;
 
 typedef struct Rebase {
@@ -116,7 +117,8 @@ static bool coroutine_fn read_backing(Backing *backing, int64_t offset,
     int64_t length = backing->disk ? img_disk_length(backing->disk) : 0;
     int ret;
 
-    if (offset >= length) {
+    backing->behind_end = offset >= length;
+    if (backing->behind_end) {
         memset(backing->buf, 0, *bytes);
         return true;
     }
@@ -127,6 +129,17 @@ static bool coroutine_fn read_backing(Backing *backing, int64_t offset,
                      backing->what);
     }
     return ret == 0;
+}
+
+static int coroutine_fn write_old(Rebase *rebase, int64_t offset,
+                                  int64_t bytes, const uint8_t *buf)
+{
+    BlkChannel *channel = rebase->disk->channel;
+
+    if (rebase->old_backing.behind_end) {
+        return blk_co_pwrite_zeroes(channel, offset, bytes, 0);
+    }
+    return blk_co_pwrite(channel, offset, bytes, buf, 0);
 }
 
 static bool coroutine_fn write_difference(Rebase *rebase, int64_t offset,
@@ -142,8 +155,7 @@ static bool coroutine_fn write_difference(Rebase *rebase, int64_t offset,
 
         n = sparse_compare(old + pos, new + pos, bytes - pos, &same);
         if (!same) {
-            ret = blk_co_pwrite(rebase->disk->channel, offset + pos, n,
-                                old + pos, 0);
+            ret = write_old(rebase, offset + pos, n, old + pos);
         }
         if (ret < 0) {
             error_report("Error while writing to COW image: %s",

@@ -324,6 +324,17 @@ static bool cor_open(BlockDriverState *bs, Options *opts, GError **error)
     return true;
 }
 
+static bool cor_reopen(BlockDriverState *bs, unsigned flags, GError **error)
+{
+    if (flags & BDRV_OPEN_READ_ONLY) {
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                    "Can't set node '%s' to r/o with copy-on-read enabled",
+                    bs->file->node_name);
+        return false;
+    }
+    return true;
+}
+
 static const char *const cor_strong_options[] = { "bottom", NULL };
 
 const BlockDriver bdrv_copy_on_read = {
@@ -333,5 +344,6 @@ const BlockDriver bdrv_copy_on_read = {
     .instance_size = sizeof(CorState),
     .strong_options = cor_strong_options,
     .open = cor_open,
+    .reopen = cor_reopen,
     .submit = cor_submit,
 };

@@ -38,6 +38,20 @@ static void nbd_node_close(BlockDriverState *bs)
     close(s->epoll_fd);
 }
 
+static bool nbd_node_reopen(BlockDriverState *bs, unsigned flags,
+                            GError **error)
+{
+    NbdState *s = bs->opaque;
+
+    if (!(flags & BDRV_OPEN_READ_ONLY) && nbd_is_read_only(s->nbd) > 0) {
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_ROFS,
+                    "Export '%.64s' of the NBD server is read-only",
+                    s->target.export);
+        return false;
+    }
+    return true;
+}
+
 /* A protocol has all of its bytes: a hole is ours, and reads as zeroes. */
 static int coroutine_fn nbd_node_co_block_status(BlockDriverState *bs,
                                             int64_t offset, int64_t bytes,
@@ -95,6 +109,7 @@ const BlockDriver bdrv_nbd = {
     .exact_name = nbd_node_exact_name,
     .open = nbd_node_open,
     .close = nbd_node_close,
+    .reopen = nbd_node_reopen,
     .attach_context = nbd_node_attach_context,
     .detach_context = nbd_node_detach_context,
     .submit = nbd_node_submit,

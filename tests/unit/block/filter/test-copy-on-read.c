@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "block/image.h"
 #include "tests/lib/block.h"
 #include "tests/lib/mem-node.h"
 #include "tests/lib/qcow2-image.h"
@@ -324,6 +325,22 @@ static void test_bad_options(void)
                     "blockdev 'c': Block node is read-only");
 }
 
+/* The copies need a file that can be written to. */
+static void test_reopen(void)
+{
+    g_autoptr(BlockDriverState) bs =
+        test_open("copy-on-read,file.driver=test-mem,file.node-name=mem");
+    g_autoptr(GError) error = NULL;
+
+    g_assert_true(bdrv_reopen(bs, BDRV_OPEN_NO_FLUSH, &error));
+    g_assert_no_error(error);
+    g_assert_false(bdrv_reopen(bs, BDRV_OPEN_READ_ONLY, &error));
+    g_assert_nonnull(error);
+    g_assert_cmpstr(error->message, ==, "Can't set node 'mem' to r/o with "
+                                        "copy-on-read enabled");
+    g_assert_false(bs->file->read_only);
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -345,6 +362,7 @@ int main(int argc, char **argv)
     g_test_add_func("/copy-on-read/copy-fails", test_copy_fails);
     g_test_add_func("/copy-on-read/no-backing", test_no_backing);
     g_test_add_func("/copy-on-read/bad-options", test_bad_options);
+    g_test_add_func("/copy-on-read/reopen", test_reopen);
     ret = g_test_run();
     test_block_end();
     return ret;

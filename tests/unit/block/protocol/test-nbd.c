@@ -300,6 +300,7 @@ static void test_read_only(void)
 {
     g_autoptr(TestImage) image = test_image_new(MIB);
     g_autoptr(NbdServer) server = serve_image(image, "-r");
+    g_autoptr(GError) error = NULL;
     BlockDriverState *bs;
 
     open_fails(server, ",export=exp",
@@ -310,7 +311,12 @@ static void test_read_only(void)
     test_detach_unref(bs);
     bs = open_server(server, ",export=exp,read-only=on");
     g_assert_cmpint(test_rw(bs, BLOCK_READ, 0, back, 4096), ==, 0);
-    test_detach_unref(bs);
+    bdrv_detach_context(bs, test_ctx());
+    g_assert_false(bdrv_reopen(bs, 0, &error));
+    g_assert_nonnull(error);
+    g_assert_cmpstr(error->message, ==,
+                    "Export 'exp' of the NBD server is read-only");
+    bdrv_unref(bs);
 }
 
 static void test_wrong_export(void)

@@ -116,7 +116,7 @@ static bool coroutine_fn set_refcount_bits(const Qcow2Amendment *amend)
     if (amend->refcount_bits == s->refcount_bits) {
         return true;
     }
-    if (amend->version < 3) {
+    if (amend->version < 3 && amend->refcount_bits != 16) {
         return qcow2_error(amend->error, "Refcount widths other than 16 bits "
                            "require compatibility level 1.1 or above (use "
                            "compat=1.1 or greater)");

@@ -53,6 +53,8 @@ void block_stats_accumulate(BlockStats *sum, const BlockStats *stats)
     stats_add(&engine->bursts, stats_read(&stats->engine.bursts));
     stats_add(&engine->would_block, stats_read(&stats->engine.would_block));
     stats_add(&engine->detours, stats_read(&stats->engine.detours));
+    stats_add(&engine->inlined, stats_read(&stats->engine.inlined));
+    add_all(engine->taken, stats->engine.taken, ENGINE__COUNT);
 }
 
 static uint64_t sum_of(const uint64_t *counters, unsigned n)
@@ -87,11 +89,16 @@ char *block_stats_line(const BlockStats *stats)
         line,
         " merged=%" G_GUINT64_FORMAT " host_requests=%" G_GUINT64_FORMAT
         " submit_calls=%" G_GUINT64_FORMAT " bursts=%" G_GUINT64_FORMAT
+        " threads=%" G_GUINT64_FORMAT " native=%" G_GUINT64_FORMAT
+        " io_uring=%" G_GUINT64_FORMAT " inline=%" G_GUINT64_FORMAT
         " would_block=%" G_GUINT64_FORMAT " detours=%" G_GUINT64_FORMAT
         " kicks=%" G_GUINT64_FORMAT " notifications=%" G_GUINT64_FORMAT
         " errors=%" G_GUINT64_FORMAT " invalid=%" G_GUINT64_FORMAT,
         stats->merged, stats->engine.host_requests,
         stats->engine.submit_calls, stats->engine.bursts,
+        stats->engine.taken[ENGINE_THREADS],
+        stats->engine.taken[ENGINE_NATIVE],
+        stats->engine.taken[ENGINE_IO_URING], stats->engine.inlined,
         stats->engine.would_block, stats->engine.detours, stats->kicks,
         stats->notifications, stats->errors, stats->invalid);
     return g_string_free(line, FALSE);

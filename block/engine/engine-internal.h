@@ -30,6 +30,23 @@ struct Engine {
 Engine *threads_engine_new(AioContext *ctx, GError **error);
 Engine *laio_new(AioContext *ctx, GError **error);
 Engine *luring_new(AioContext *ctx, GError **error);
+Engine *auto_new(AioContext *ctx, GError **error);
+
+/*
+ * engine_get(), but NULL with @error when the kernel refuses: nothing is
+ * logged or remembered. Context: home
+ */
+Engine *engine_try(AioContext *ctx, EngineType type, GError **error);
+
+/* engine_submit() for a request that is started. Context: home */
+static inline void engine_submit_started(Engine *engine, EngineRequest *req)
+{
+    if (engine->ops->submit) {
+        engine->ops->submit(engine, req);
+    } else {
+        submit_queue_add(&engine->queue, req);
+    }
+}
 
 /* --- threads.c: what the home thread does itself --- */
 

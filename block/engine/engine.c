@@ -24,6 +24,7 @@ static const EngineKind kinds[] = {
     [ENGINE_THREADS] = { "threads", AIO_SLOT_THREADS, threads_engine_new },
     [ENGINE_NATIVE] = { "native", AIO_SLOT_LINUX_AIO, laio_new },
     [ENGINE_IO_URING] = { "io_uring", AIO_SLOT_IO_URING, luring_new },
+    [ENGINE_AUTO] = { "auto", AIO_SLOT_AUTO, auto_new },
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(kinds) == ENGINE__COUNT);
 
@@ -39,6 +40,27 @@ static void engine_keep(void *opaque)
 {
 }
 
+Engine *engine_try(AioContext *ctx, EngineType type, GError **error)
+{
+    const EngineKind *kind = &kinds[type];
+    Engine *engine;
+
+    assert_home(ctx);
+    engine = aio_context_slot(ctx, kind->slot);
+    if (engine && engine->ops->type != type) {
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_FAILED,
+                    "refused before");
+        return NULL;
+    }
+    if (!engine) {
+        engine = kind->new(ctx, error);
+        if (engine) {
+            aio_context_set_slot(ctx, kind->slot, engine, engine_free);
+        }
+    }
+    return engine;
+}
+
 Engine *engine_get(AioContext *ctx, EngineType type)
 {
     const EngineKind *kind = &kinds[type];
@@ -50,9 +72,8 @@ Engine *engine_get(AioContext *ctx, EngineType type)
     if (engine) {
         return engine;
     }
-    engine = kind->new(ctx, &error);
+    engine = engine_try(ctx, type, &error);
     if (engine) {
-        aio_context_set_slot(ctx, kind->slot, engine, engine_free);
         return engine;
     }
     log_warn("aio=%s: %s; using aio=threads instead", kind->name,
@@ -87,9 +108,5 @@ void engine_submit(Engine *engine, EngineRequest *req)
 {
     assert_home(engine->queue.ctx);
     engine_request_start(req);
-    if (engine->ops->submit) {
-        engine->ops->submit(engine, req);
-    } else {
-        submit_queue_add(&engine->queue, req);
-    }
+    engine_submit_started(engine, req);
 }

@@ -181,6 +181,7 @@ static void luring_submit(Engine *engine, EngineRequest *req)
 static const SubmitQueueOps luring_queue_ops = {
     .hand_over = luring_hand_over,
     .one_call = true,
+    .engine = ENGINE_IO_URING,
 };
 
 /* --- Completion --- */

@@ -143,6 +143,7 @@ static const SubmitQueueOps laio_queue_ops = {
     .hand_over = laio_hand_over,
     .refused = laio_refused,
     .one_call = true,
+    .engine = ENGINE_NATIVE,
 };
 
 /* To a worker, who may wait. */

@@ -19,6 +19,7 @@
  */
 #include "submit-queue.h"
 
+#include "block/stats.h"
 #include "engine-internal.h"
 
 #define DEFAULT_MAX_BATCH 32
@@ -108,6 +109,7 @@ static void queue_taken(SubmitQueue *queue, unsigned n, uint64_t burst)
             queue_pop(queue);
         } while (++run < n && queue->head->stats == stats);
         engine_stats_burst(stats, burst, run);
+        stats_add(&stats->taken[queue->ops->engine], run);
         if (queue->ops->one_call) {
             engine_stats_call(stats, call, run);
         }

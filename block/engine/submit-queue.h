@@ -30,6 +30,7 @@ typedef struct SubmitQueueOps {
     bool (*refused)(SubmitQueue *queue, EngineRequest *req, int err);
     /* hand_over() is one system call, to be counted as such. */
     bool one_call;
+    EngineType engine; /* whose queue it is, for statistics */
 } SubmitQueueOps;
 
 struct SubmitQueue {

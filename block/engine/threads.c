@@ -111,6 +111,7 @@ static int threads_hand_over(SubmitQueue *queue, unsigned max)
 
 static const SubmitQueueOps threads_queue_ops = {
     .hand_over = threads_hand_over,
+    .engine = ENGINE_THREADS,
 };
 
 /* --- What the home thread does itself --- */
@@ -179,6 +180,7 @@ static bool threads_try_inline(Engine *engine, EngineRequest *req)
         over = inline_is_worth_it(req) && threads_read_inline(req);
     }
     if (over) {
+        stats_add(&req->stats->inlined, 1);
         submit_queue_finish_later(&engine->queue, req);
     }
     return over;

@@ -40,11 +40,16 @@ static bool take_aio(Options *opts, int *aio, GError **error)
 
 static int default_aio(const BlockDriverState *bs)
 {
-    if (bs->open_flags & BDRV_OPEN_NATIVE_AIO) {
+    switch (bs->open_flags & BDRV_OPEN_AIO_MASK) {
+    case BDRV_OPEN_THREADS:
+        return ENGINE_THREADS;
+    case BDRV_OPEN_NATIVE_AIO:
         return ENGINE_NATIVE;
+    case BDRV_OPEN_IO_URING:
+        return ENGINE_IO_URING;
+    default:
+        return ENGINE_AUTO;
     }
-    return bs->open_flags & BDRV_OPEN_IO_URING ? ENGINE_IO_URING
-                                               : ENGINE_THREADS;
 }
 
 static bool take_options(BlockDriverState *bs, Options *opts,

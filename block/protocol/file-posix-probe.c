@@ -253,9 +253,24 @@ static bool probe_size(BlockDriverState *bs, struct stat *st, GError **error)
     return false;
 }
 
-bool file_probe(BlockDriverState *bs, GError **error)
+/* RWF_NOWAIT for those engines that need to know. */
+static void probe_facts(BlockDriverState *bs, const struct stat *st)
 {
     FileState *s = bs->opaque;
+
+    s->facts = (AutoFacts){
+        .name = s->path,
+        .direct = bs->cache_direct,
+        .in_memory = is_in_memory(bs, st),
+    };
+    if (bs->cache_direct &&
+        (s->aio == ENGINE_NATIVE || s->aio == ENGINE_AUTO)) {
+        s->facts.nowait = probe_nowait(bs);
+    }
+}
+
+bool file_probe(BlockDriverState *bs, GError **error)
+{
     struct stat st;
 
     if (!probe_size(bs, &st, error)) {
@@ -264,9 +279,7 @@ bool file_probe(BlockDriverState *bs, GError **error)
     if (!probe_alignment(bs, error)) {
         return false;
     }
-    s->in_memory = is_in_memory(bs, &st);
-    s->nowait = s->aio == ENGINE_NATIVE && bs->cache_direct &&
-                probe_nowait(bs);
+    probe_facts(bs, &st);
     if (S_ISBLK(st.st_mode)) {
         probe_device_limits(bs, st.st_rdev);
     } else if (S_ISREG(st.st_mode)) {

@@ -41,6 +41,7 @@ static bool use_fd(BlockDriverState *bs, int fd, unsigned flags,
     FileState *s = bs->opaque;
     unsigned old_flags = bs->cache_direct ? BDRV_OPEN_DIRECT : 0;
     BlockLimits old_limits = bs->limits;
+    AutoFacts old_facts = s->facts;
     int64_t total_bytes = bs->total_bytes;
     int old_fd = swap_fd(bs, fd, flags);
     bool ok = file_probe(bs, error) &&
@@ -50,11 +51,13 @@ static bool use_fd(BlockDriverState *bs, int fd, unsigned flags,
     if (!ok) {
         swap_fd(bs, old_fd, old_flags);
         bs->limits = old_limits;
+        s->facts = old_facts;
         return false;
     }
     bdrv_finish_limits(bs);
     s->locks = *locks;
     close(old_fd);
+    file_refresh_homes(bs);
     return true;
 }
 

@@ -13,8 +13,24 @@
 typedef struct FileHome {
     HomeEntry entry;
     Engine *engine;
-    NowaitMap *nowait; /* or NULL */
+    NowaitMap *nowait;   /* or NULL */
+    AutoFile *auto_file; /* or NULL */
 } FileHome;
+
+/* What the file is like now, for its home in @ctx. */
+static void file_home_fill(FileState *s, FileHome *home, AioContext *ctx)
+{
+    home->engine = engine_get(ctx, s->aio);
+    home->nowait = s->facts.nowait ? nowait_map_new() : NULL;
+    home->auto_file = s->aio == ENGINE_AUTO ? auto_file_new(ctx, &s->facts)
+                                            : NULL;
+}
+
+static void file_home_clear(FileHome *home)
+{
+    g_clear_pointer(&home->nowait, nowait_map_free);
+    g_clear_pointer(&home->auto_file, auto_file_free);
+}
 
 static void file_attach_context(BlockDriverState *bs, AioContext *ctx)
 {
@@ -23,8 +39,7 @@ static void file_attach_context(BlockDriverState *bs, AioContext *ctx)
     FileHome *home = home_list_attach(&s->homes, ctx, sizeof(*home), &first);
 
     if (first) {
-        home->engine = engine_get(ctx, s->aio);
-        home->nowait = s->nowait ? nowait_map_new() : NULL;
+        file_home_fill(s, home, ctx);
     }
 }
 
@@ -34,7 +49,29 @@ static void file_detach_context(BlockDriverState *bs, AioContext *ctx)
     FileHome *home = home_list_detach(&s->homes, ctx);
 
     if (home) {
-        g_clear_pointer(&home->nowait, nowait_map_free);
+        file_home_clear(home);
+    }
+}
+
+static void file_home_refresh(void *opaque)
+{
+    BlockDriverState *bs = opaque;
+    FileState *s = bs->opaque;
+    AioContext *ctx = aio_context_current();
+    FileHome *home = home_list_find(&s->homes, ctx);
+
+    file_home_clear(home);
+    file_home_fill(s, home, ctx);
+}
+
+void file_refresh_homes(BlockDriverState *bs)
+{
+    FileState *s = bs->opaque;
+
+    for (HomeEntry *entry = s->homes.head; entry; entry = entry->next) {
+        if (entry->ctx) {
+            aio_bh_run_sync(entry->ctx, file_home_refresh, bs);
+        }
     }
 }
 
@@ -73,10 +110,11 @@ void file_engine_submit(BlockDriverState *bs, BlockRequest *req)
     FileHome *home = home_list_find(&s->homes, req->ctx);
     EngineRequest *engine_req = &req->engine;
 
-    engine_req->flags |= s->in_memory ? ENGINE_IN_MEMORY : 0;
+    engine_req->flags |= s->facts.in_memory ? ENGINE_IN_MEMORY : 0;
     engine_req->fd = s->fd;
     engine_req->max_batch = s->max_batch;
     engine_req->nowait = home->nowait;
+    engine_req->auto_file = home->auto_file;
     engine_req->offset = req->offset;
     engine_req->bytes = req->bytes;
     engine_req->iov = req->iov;

@@ -42,11 +42,10 @@ typedef struct FileState {
     int fd;
     char *path;
     bool is_device;      /* a block or character device */
-    bool in_memory;      /* what direct I/O copies to and from is memory */
     unsigned device_block_size; /* logical; of a device only */
     EngineType aio;
     unsigned max_batch;
-    bool nowait;         /* aio=native: the file knows RWF_NOWAIT */
+    AutoFacts facts;     /* for all engines; as of the last (re)open */
     FileLockParams locks; /* main thread */
 
     /*
@@ -99,6 +98,10 @@ void file_round_up_for_tools(BlockDriverState *bs);
 /* Sends req->engine, whose op, flags and cb are set, to the engine.
  * Context: home */
 void file_engine_submit(BlockDriverState *bs, BlockRequest *req);
+
+/* After a reopen: homes have what goes with the file as it is now. No request
+ * is under way. Context: main */
+void file_refresh_homes(BlockDriverState *bs);
 
 /* --- file-posix-flush.c --- */
 

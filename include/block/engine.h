@@ -13,6 +13,7 @@
 #include <sys/uio.h>
 
 #include "block/aio.h"
+#include "block/auto.h"
 #include "block/nowait.h"
 #include "block/thread-pool.h"
 
@@ -23,6 +24,7 @@ typedef enum EngineType {
     ENGINE_THREADS,  /* preadv/pwritev in the thread pool */
     ENGINE_NATIVE,   /* Linux AIO: io_submit */
     ENGINE_IO_URING,
+    ENGINE_AUTO,     /* one of these for each request: block/auto.h */
     ENGINE__COUNT
 } EngineType;
 
@@ -52,6 +54,8 @@ typedef struct EngineStats {
     uint64_t bursts;        /* flushes of a queue that had our requests */
     uint64_t would_block;   /* native: came back, as they would have waited */
     uint64_t detours;       /* native: to a worker, tried or not */
+    uint64_t inlined;       /* transfers that the home thread made itself */
+    uint64_t taken[ENGINE__COUNT]; /* handed over, by engine */
     uint64_t batch[ENGINE_BATCH_BUCKETS]; /* of bursts, by requests of ours */
     /* private to block/engine: the burst and the call being counted */
     uint64_t burst_id;
@@ -82,6 +86,8 @@ struct EngineRequest {
     unsigned max_batch;      /* submit early at this many; 0: the context's */
     NowaitMap *nowait;       /* the file knows RWF_NOWAIT: native never waits
                                 in io_submit(). NULL: it may */
+    AutoFile *auto_file;     /* for the auto engine, which else knows nothing
+                                and takes the threads engine */
     void (*cb)(EngineRequest *req, int ret); /* Context: home, from the loop */
     EngineStats *stats;      /* never NULL */
     /* private to block/engine */

@@ -281,9 +281,11 @@ int coroutine_fn bdrv_co_save_vmstate(BlockDriverState *bs, int64_t offset,
  * tools; a disk that is served is held to what it is.
  */
 #define BDRV_OPEN_SECTORS    0x200
-/* Of files that do not say aio= themselves; neither: threads */
+/* Of files that do not say aio= themselves, one of these; none: auto */
 #define BDRV_OPEN_NATIVE_AIO 0x400
 #define BDRV_OPEN_IO_URING   0x800
+#define BDRV_OPEN_THREADS    0xc00
+#define BDRV_OPEN_AIO_MASK   0xc00
 /* With BDRV_OPEN_SECTORS: nobody else may write to the files. */
 #define BDRV_OPEN_NO_SHARE   0x1000
 

@@ -26,6 +26,29 @@ static bool open_file(EngineRig *rig, int64_t bytes, int open_flags)
     return true;
 }
 
+/* As if it had been asked whether it knows RWF_NOWAIT: native, if direct. */
+static void make_auto_file(EngineRig *rig)
+{
+    AutoFacts facts = {
+        .name = rig->path,
+        .direct = fcntl(rig->fd, F_GETFL) & O_DIRECT,
+    };
+
+    facts.nowait = facts.direct;
+    rig->auto_file = auto_file_new(rig->ctx, &facts);
+}
+
+void eng_set_facts(EngineRig *rig, const AutoFacts *facts)
+{
+    AutoFacts named = *facts;
+
+    if (rig->auto_file) {
+        named.name = rig->path;
+        auto_file_free(rig->auto_file);
+        rig->auto_file = auto_file_new(rig->ctx, &named);
+    }
+}
+
 static bool make_engine(EngineRig *rig, const AioParams *params,
                         EngineType type)
 {
@@ -36,6 +59,9 @@ static bool make_engine(EngineRig *rig, const AioParams *params,
     if (engine_type(rig->engine) != type) {
         g_test_skip("the kernel here refuses this engine");
         return false;
+    }
+    if (type == ENGINE_AUTO) {
+        make_auto_file(rig);
     }
     return true;
 }
@@ -66,6 +92,7 @@ EngineRig *eng_new(EngineType type, int64_t bytes, int open_flags)
 void eng_free(EngineRig *rig)
 {
     g_assert_cmpuint(rig->pending, ==, 0);
+    g_clear_pointer(&rig->auto_file, auto_file_free);
     aio_context_free(rig->ctx);
     if (rig->fd >= 0) {
         close(rig->fd);
@@ -113,6 +140,7 @@ RigRequest *eng_prepare(EngineRig *rig, unsigned i, EngineOp op,
     r->req.offset = offset;
     r->req.bytes = bytes;
     r->req.max_batch = 0;
+    r->req.auto_file = rig->auto_file;
     r->req.cb = request_done;
     r->req.stats = &rig->stats;
     if (op == ENGINE_WRITE) {

@@ -28,6 +28,7 @@ typedef struct RigRequest {
 struct EngineRig {
     AioContext *ctx;
     Engine *engine;
+    AutoFile *auto_file;    /* of ENGINE_AUTO; else NULL */
     int fd;
     char *dir, *path;
     uint8_t *memory;
@@ -47,6 +48,10 @@ EngineRig *eng_new(EngineType type, int64_t bytes, int open_flags);
 EngineRig *eng_new_with(const AioParams *params, EngineType type,
                         int64_t bytes, int open_flags);
 void eng_free(EngineRig *rig);
+
+/* What ENGINE_AUTO is to take the file for, named by the rig; nothing is under
+ * way. For other engines nothing. */
+void eng_set_facts(EngineRig *rig, const AutoFacts *facts);
 
 /* The request, ready for @op of @bytes at @offset from or to its buffer. */
 RigRequest *eng_prepare(EngineRig *rig, unsigned i, EngineOp op,

@@ -133,6 +133,7 @@ static const EngineSyscalls fault_syscalls = {
     .fdatasync = fault_fdatasync,
     .thread_create = fault_thread_create,
     .futex_wake = fault_futex_wake,
+    .clock_ns = aio_clock_ns,
     .result = fault_result,
 };
 

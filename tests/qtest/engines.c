@@ -4,7 +4,9 @@
  */
 #include "engines.h"
 
-static const char *const engine_names[] = { "threads", "native", "io_uring" };
+static const char *const engine_names[] = {
+    "threads", "native", "io_uring", "auto",
+};
 
 typedef struct WorldTest {
     World world;

@@ -172,7 +172,8 @@ static void test_memory(gconstpointer aio)
 
 int main(int argc, char **argv)
 {
-    static const char *const engines[] = { "threads", "native", "io_uring" };
+    static const char *const engines[] = { "threads", "native", "io_uring",
+                                          "auto" };
 
     g_test_init(&argc, &argv, NULL);
     for (unsigned i = 0; i < G_N_ELEMENTS(engines); i++) {

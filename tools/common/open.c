@@ -39,14 +39,15 @@ bool aio_mode_parse(const char *mode, unsigned *flags)
         const char *name;
         unsigned flags;
     } modes[] = {
-        { "threads", 0 },
+        { "auto", 0 },
+        { "threads", BDRV_OPEN_THREADS },
         { "native", BDRV_OPEN_NATIVE_AIO },
         { "io_uring", BDRV_OPEN_IO_URING },
     };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(modes); i++) {
         if (strcmp(mode, modes[i].name) == 0) {
-            *flags &= ~(BDRV_OPEN_NATIVE_AIO | BDRV_OPEN_IO_URING);
+            *flags &= ~BDRV_OPEN_AIO_MASK;
             *flags |= modes[i].flags;
             return true;
         }

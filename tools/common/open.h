@@ -30,7 +30,7 @@ BlockDriverState *image_open(const ImageName *name, unsigned flags,
  */
 bool cache_mode_parse(const char *mode, unsigned *flags, bool *writethrough);
 
-/* "threads", "native" or "io_uring": the flags that say so. Returns false for
+/* "auto", "threads", "native" or "io_uring": the flags that say so. Returns false for
  * any other word. Context: any */
 bool aio_mode_parse(const char *mode, unsigned *flags);
 

@@ -8,6 +8,7 @@
  */
 #include "args.h"
 #include "img.h"
+#include "block/auto.h"
 #include "block/control.h"
 #include "block/graph.h"
 #include "config.h"
@@ -47,9 +48,10 @@ static const struct option long_options[] = {
     { NULL, 0, NULL, 0 },
 };
 
-static int refuse_trace(void)
+static int refuse_trace(const char *text)
 {
-    error_report("-T: there are no trace events");
+    error_report("-T: '%s' does not exist: the one trace event is 'auto', what "
+                 "aio=auto decides", text);
     return EXIT_FAILURE;
 }
 
@@ -70,7 +72,10 @@ static int take_options(int argc, char **argv)
             printf("%s version " VBLK_VERSION "\n", g_get_prgname());
             return EXIT_SUCCESS;
         case 'T':
-            return refuse_trace();
+            if (!auto_trace_enable(optarg)) {
+                return refuse_trace(optarg);
+            }
+            break;
         default:
             return img_bad_usage("unrecognized option '%s'", argv[optind - 1]);
         }

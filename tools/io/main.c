@@ -10,6 +10,7 @@
 #include "events.h"
 #include "image.h"
 #include "input.h"
+#include "block/auto.h"
 #include "block/control.h"
 #include "block/debug.h"
 #include "block/graph.h"
@@ -63,9 +64,9 @@ static const char usage[] =
 "  -d, --discard=MODE   ignore or unmap (the default)\n"
 "  -C, --copy-on-read   copy to the image what is read from its backing file\n"
 "  -m, --misalign       use buffers that do not suit O_DIRECT\n"
-"  -i, --aio=MODE       threads (the default), native or io_uring\n"
+"  -i, --aio=MODE       auto (the default), threads, native or io_uring\n"
 "  -k, --native-aio     the same as -i native\n"
-"  -T, --trace PATTERN  for qemu-io's scripts: there are no trace events\n"
+"  -T, --trace auto     say what aio=auto decides\n"
 "  -U, --force-share    open the image even if somebody writes to it\n"
 "  -h, --help           show this help and exit\n"
 "  -V, --version        show the version and exit\n"
@@ -100,13 +101,17 @@ static int add_object(const char *text)
     return -1;
 }
 
-/* [enable=]PATTERN or file=, events=; help lists what there is: nothing. */
+/* [enable=]PATTERN or file=, events=; help lists what there is: "auto". */
 static int take_trace(const char *text)
 {
     if (g_str_has_prefix(text, "file=") || g_str_has_prefix(text, "events=")) {
         return -1;
     }
+    if (auto_trace_enable(text)) {
+        return -1;
+    }
     if (g_str_equal(text, "help") || g_str_equal(text, "?")) {
+        printf("auto\n");
         return EXIT_SUCCESS;
     }
     if (g_str_has_prefix(text, "enable=")) {

@@ -12,6 +12,7 @@
 #include "drive.h"
 #include "export.h"
 #include "object.h"
+#include "block/auto.h"
 #include "block/control.h"
 #include "block/debug.h"
 #include "block/graph.h"
@@ -137,9 +138,13 @@ static bool act(Daemon *daemon, const CmdlineItem *item, GError **error)
                     "qemu-storage-daemon serves NBD");
         return false;
     default:
+        if (auto_trace_enable(item->value)) {
+            return true;
+        }
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED,
-                    "--trace: there are no trace events; --stats and SIGUSR1 "
-                    "show what an export does");
+                    "--trace: '%s' does not exist: the one trace event is "
+                    "'auto', what aio=auto decides; --stats and SIGUSR1 show "
+                    "what an export does", item->value);
         return false;
     }
 }

@@ -116,7 +116,7 @@ def help_documents_every_option():
     assert result.returncode == 0
     for word in ("--blockdev", "--export", "--object", "--drive", "--chardev",
                  "--monitor", "--pidfile", "--daemonize", "--stats",
-                 "--version", "cache.direct", "aio=threads|native|io_uring",
+                 "--version", "cache.direct", "aio=auto|threads|native|io_uring",
                  "num-queues", "logical-block-size", "writethrough",
                  "poll-max-ns", "thread-pool-max", "addr.type=fd", "serial",
                  "SIGTERM"):

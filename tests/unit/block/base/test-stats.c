@@ -58,7 +58,8 @@ static void test_line(void)
                     "requests=7 reads=3 writes=0 flushes=4 discards=0 "
                     "write_zeroes=0 read_bytes=12288 write_bytes=0 "
                     "discard_bytes=0 write_zeroes_bytes=0 merged=2 "
-                    "host_requests=0 submit_calls=1 bursts=0 would_block=0 "
+                    "host_requests=0 submit_calls=1 bursts=0 threads=0 "
+                    "native=0 io_uring=0 inline=0 would_block=0 "
                     "detours=0 kicks=0 notifications=0 errors=0 "
                     "invalid=0");
 }

@@ -203,6 +203,8 @@ static ssize_t timed_preadv2(int fd, const struct iovec *iov, int niov,
 
 static EngineRig *open_memory_rig(gconstpointer data, int64_t takes_ns)
 {
+    EngineRig *rig;
+
     faults_reset();
     timed = *engine_syscalls;
     real_preadv2 = timed.preadv2;
@@ -212,14 +214,19 @@ static EngineRig *open_memory_rig(gconstpointer data, int64_t takes_ns)
     read_takes_ns = takes_ns;
     home_reads = 0;
     home = pthread_self();
-    return eng_new(GPOINTER_TO_INT(data), FILE_BYTES, 0);
+    rig = eng_new(GPOINTER_TO_INT(data), FILE_BYTES, 0);
+    if (rig) {
+        eng_set_facts(rig, &(AutoFacts){ .in_memory = true });
+    }
+    return rig;
 }
 
 /* No engine and no worker sees requests that come one by one; a burst costs
  * native one io_submit(). */
 static void test_in_memory(gconstpointer data)
 {
-    bool native = GPOINTER_TO_INT(data) == ENGINE_NATIVE;
+    bool native = GPOINTER_TO_INT(data) == ENGINE_NATIVE ||
+                  GPOINTER_TO_INT(data) == ENGINE_AUTO;
     EngineRig *rig = open_memory_rig(data, 1000);
 
     if (!rig) {

@@ -17,8 +17,9 @@ static void test_bad_options(void)
         const char *options, *message;
     } cases[] = {
         { "", "The 'file' block driver requires a file name" },
-        { "filename=x,aio=auto",
-          "option 'aio' needs 'threads', 'native' or 'io_uring', not 'auto'" },
+        { "filename=x,aio=fast",
+          "option 'aio' needs 'threads', 'native', 'io_uring' or 'auto', not "
+          "'fast'" },
         { "filename=x,aio=native",
           "aio=native was specified, but it requires cache.direct=on, which "
           "was not specified." },

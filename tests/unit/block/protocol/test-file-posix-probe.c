@@ -172,7 +172,7 @@ static bool is_in_memory(const char *path)
     g_autoptr(BlockDriverState) bs = test_open("file,filename=%s", path);
     const FileState *s = bs->opaque;
 
-    return s->in_memory;
+    return s->facts.in_memory;
 }
 
 /* tmpfs is memory; a disk's file never is. */

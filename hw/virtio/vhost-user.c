@@ -131,25 +131,6 @@ static VhostUserServer *server_new(VirtIODevice *dev, AioContext *main_ctx,
     return server;
 }
 
-VhostUserServer *vhost_user_server_new_path(VirtIODevice *dev,
-                                            AioContext *main_ctx,
-                                            const char *path, GError **error)
-{
-    struct stat identity;
-    int fd = vhost_user_socket_listen(path, &identity, error);
-    VhostUserServer *server;
-
-    if (fd < 0) {
-        return NULL;
-    }
-    server = server_new(dev, main_ctx, fd);
-    /* Absolute: the process may have changed its folder when it stops. */
-    server->path = g_canonicalize_filename(path, NULL);
-    server->identity = identity;
-    start_accepting(server);
-    return server;
-}
-
 static bool set_flags(int fd, GError **error)
 {
     int flags = fcntl(fd, F_GETFL);
@@ -161,6 +142,51 @@ static bool set_flags(int fd, GError **error)
         return false;
     }
     return true;
+}
+
+/* Takes @listen_fd, which is bound to @path. */
+static VhostUserServer *server_new_bound(VirtIODevice *dev,
+                                         AioContext *main_ctx, int listen_fd,
+                                         const char *path,
+                                         const struct stat *identity)
+{
+    VhostUserServer *server = server_new(dev, main_ctx, listen_fd);
+
+    /* Absolute: the process may have changed its folder when it stops. */
+    server->path = g_canonicalize_filename(path, NULL);
+    server->identity = *identity;
+    start_accepting(server);
+    return server;
+}
+
+VhostUserServer *vhost_user_server_new_path(VirtIODevice *dev,
+                                            AioContext *main_ctx,
+                                            const char *path, GError **error)
+{
+    struct stat identity;
+    int fd = vhost_user_socket_listen(path, &identity, error);
+
+    return fd < 0 ? NULL : server_new_bound(dev, main_ctx, fd, path,
+                                            &identity);
+}
+
+VhostUserServer *vhost_user_server_new_kept(VirtIODevice *dev,
+                                            AioContext *main_ctx,
+                                            const char *path, int fd)
+{
+    struct stat identity;
+
+    if (!vhost_user_socket_is_at(fd, path, &identity) ||
+        !set_flags(fd, NULL)) {
+        close(fd);
+        return NULL;
+    }
+    return server_new_bound(dev, main_ctx, fd, path, &identity);
+}
+
+int vhost_user_server_listen_fd(const VhostUserServer *server)
+{
+    return server->listen_fd;
 }
 
 VhostUserServer *vhost_user_server_new_fd(VirtIODevice *dev,

@@ -21,6 +21,18 @@ VhostUserServer *vhost_user_server_new_path(VirtIODevice *dev,
                                             AioContext *main_ctx,
                                             const char *path, GError **error);
 
+/*
+ * The same with @fd, a socket that a process before us has bound there and
+ * that was kept for us; takes it. NULL, without an error, when it is not that.
+ * Context: main
+ */
+VhostUserServer *vhost_user_server_new_kept(VirtIODevice *dev,
+                                            AioContext *main_ctx,
+                                            const char *path, int fd);
+
+/* What it listens on, borrowed, or -1. Context: main */
+int vhost_user_server_listen_fd(const VhostUserServer *server);
+
 /* Serves @fd: a listening UNIX socket, or a connected one, after which there
  * is no other connection. Takes @fd, also on failure. Context: main */
 VhostUserServer *vhost_user_server_new_fd(VirtIODevice *dev,

@@ -282,6 +282,57 @@ static void test_listening_fd(gconstpointer opaque)
     g_unlink(path);
 }
 
+static int bind_at(const char *path)
+{
+    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    g_strlcpy(addr.sun_path, path, sizeof(addr.sun_path));
+    g_assert_cmpint(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), ==, 0);
+    g_assert_cmpint(listen(fd, 1), ==, 0);
+    return fd;
+}
+
+/* What a process before us has left; unlike one that was given, the file is
+ * ours to remove: front_free() looks. */
+static void test_kept_fd(gconstpointer opaque)
+{
+    g_autoptr(Front) f = front_new(false);
+    int fd;
+
+    close(f->sock);
+    front_stop_server(f);
+    fd = bind_at(f->path);
+    f->server = vhost_user_server_new_kept(&f->echo->dev, front_main_ctx,
+                                           f->path, fd);
+    g_assert_nonnull(f->server);
+    g_assert_cmpint(vhost_user_server_listen_fd(f->server), ==, fd);
+    front_connect(f);
+    front_negotiate(f, PLAIN);
+}
+
+static void test_kept_fd_is_elsewhere(gconstpointer opaque)
+{
+    g_autoptr(Front) f = front_new(false);
+    g_autofree char *path = g_build_filename(f->dir, "other", NULL);
+    unsigned before = front_count_fds();
+    int connected = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fds[] = {
+        bind_at(path), connected, open("/dev/null", O_RDWR | O_CLOEXEC),
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(fds); i++) {
+        g_assert_null(vhost_user_server_new_kept(&f->echo->dev, front_main_ctx,
+                                                 f->path, fds[i]));
+    }
+    g_assert_cmpint(g_unlink(path), ==, 0);
+    fds[0] = bind_at(path);
+    g_assert_cmpint(g_unlink(path), ==, 0);
+    g_assert_null(vhost_user_server_new_kept(&f->echo->dev, front_main_ctx,
+                                             path, fds[0]));
+    g_assert_cmpuint(front_count_fds(), ==, before);
+}
+
 static void test_wrong_fd(gconstpointer opaque)
 {
     GError *error = NULL;
@@ -313,6 +364,8 @@ static const FrontCase cases[] = {
     { "socket-replaced", test_socket_replaced },
     { "connected-fd", test_connected_fd },
     { "listening-fd", test_listening_fd },
+    { "kept-fd", test_kept_fd },
+    { "kept-fd-is-elsewhere", test_kept_fd_is_elsewhere },
     { "wrong-fd", test_wrong_fd },
 };
 

@@ -67,7 +67,7 @@ bool background_start(GError **error)
     return true;
 }
 
-static bool leave_terminal(GError **error)
+bool background_detach(GError **error)
 {
     int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     bool ok;
@@ -99,7 +99,7 @@ bool background_ready(GError **error)
     if (chdir("/") < 0) {
         return fail_errno(error, "--daemonize: cannot change to", "/");
     }
-    if (!leave_terminal(error)) {
+    if (!background_detach(error)) {
         return false;
     }
     do {

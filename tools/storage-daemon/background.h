@@ -20,6 +20,8 @@ bool background_start(GError **error);
 
 /* Lets the parent go and leaves the terminal; nothing when not started. */
 bool background_ready(GError **error);
+/* Leaves the terminal: for a process whose parent went to the background. */
+bool background_detach(GError **error);
 
 /* Writes the pid and keeps the file locked; fails when another process that
  * lives holds it. Removed by pidfile_remove(). */

@@ -20,6 +20,7 @@ static const struct option long_options[] = {
     { "object", required_argument, NULL, OPT_OBJECT },
     { "pidfile", required_argument, NULL, OPT_PIDFILE },
     { "stats", no_argument, NULL, OPT_STATS },
+    { "supervise", optional_argument, NULL, OPT_SUPERVISE },
     { "trace", required_argument, NULL, OPT_TRACE },
     { "version", no_argument, NULL, OPT_VERSION },
     { NULL, 0, NULL, 0 },
@@ -44,6 +45,9 @@ static bool take(Cmdline *cmdline, int c, const char *value)
         return true;
     case OPT_PIDFILE:
         cmdline->pidfile = value;
+        return true;
+    case OPT_SUPERVISE:
+        cmdline->supervise = value ? value : "";
         return true;
     case '?':
     case ':':

@@ -22,6 +22,7 @@ typedef enum CmdlineOption {
     OPT_OBJECT,
     OPT_PIDFILE,
     OPT_STATS,
+    OPT_SUPERVISE,
     OPT_TRACE = 'T',
 } CmdlineOption;
 
@@ -34,6 +35,7 @@ typedef struct Cmdline {
     GArray *items;     /* CmdlineItem: what builds the graph, in order */
     bool help, version, daemonize, stats;
     const char *pidfile;
+    const char *supervise; /* its options, maybe none; NULL: not asked for */
 } Cmdline;
 
 /* False with @error when an option is unknown or lacks its value. */

@@ -7,6 +7,7 @@
  */
 #include "export.h"
 
+#include "notify.h"
 #include "object.h"
 #include "block/graph.h"
 #include "hw/block/virtio-blk.h"
@@ -262,14 +263,45 @@ static VhostUserServer *listen_fd(const ExportConf *conf, VirtIODevice *dev,
     return vhost_user_server_new_fd(dev, main_ctx, (int)fd, error);
 }
 
+/* The socket of the process before us, if somebody kept it; NULL: not. */
+static VhostUserServer *listen_kept(const ExportConf *conf, VirtIODevice *dev,
+                                    AioContext *main_ctx, const char *name)
+{
+    int fd = notify_take_fd(name);
+    VhostUserServer *server;
+
+    if (fd < 0) {
+        return NULL;
+    }
+    server = vhost_user_server_new_kept(dev, main_ctx, conf->addr_path, fd);
+    if (!server) {
+        notify_forget_fd(name);
+    }
+    return server;
+}
+
+/* Front ends shall meet this very socket again if we die. */
+static VhostUserServer *listen_path(const ExportConf *conf, VirtIODevice *dev,
+                                    AioContext *main_ctx, GError **error)
+{
+    g_autofree char *name = notify_fd_name("listen", conf->id);
+    VhostUserServer *server = listen_kept(conf, dev, main_ctx, name);
+
+    if (server) {
+        return server;
+    }
+    server = vhost_user_server_new_path(dev, main_ctx, conf->addr_path, error);
+    if (server) {
+        notify_store_fd(name, vhost_user_server_listen_fd(server));
+    }
+    return server;
+}
+
 static VhostUserServer *make_server(const ExportConf *conf, VirtIODevice *dev,
                                     AioContext *main_ctx, GError **error)
 {
-    if (conf->addr_path) {
-        return vhost_user_server_new_path(dev, main_ctx, conf->addr_path,
-                                          error);
-    }
-    return listen_fd(conf, dev, main_ctx, error);
+    return conf->addr_path ? listen_path(conf, dev, main_ctx, error)
+                           : listen_fd(conf, dev, main_ctx, error);
 }
 
 static void export_free(Export *export)

@@ -11,8 +11,10 @@
 #include "compat.h"
 #include "drive.h"
 #include "export.h"
+#include "notify.h"
 #include "object.h"
 #include "block/auto.h"
+#include "supervise.h"
 #include "block/control.h"
 #include "block/debug.h"
 #include "block/graph.h"
@@ -23,6 +25,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -31,6 +34,7 @@ typedef struct Daemon {
     Cmdline cmdline;
     int signal_fd;
     AioHandler *signal_handler;
+    bool supervised;   /* by our own --supervise */
     bool stop_asked;
     bool stopped;
 } Daemon;
@@ -50,6 +54,7 @@ static void stop(Daemon *daemon)
         return;
     }
     daemon->stop_asked = true;
+    notify_stopping();
     export_stop_all(daemon->cmdline.stats ? EXPORT_STOP_STATS : 0,
                     all_exports_stopped, daemon);
 }
@@ -161,20 +166,37 @@ static bool act_on_all(Daemon *daemon, GError **error)
     return true;
 }
 
-static bool start(Daemon *daemon, GError **error)
+/* A supervised process is not the one that people know by its number. */
+static bool tell_ready(const Daemon *daemon, GError **error)
 {
-    if (daemon->cmdline.daemonize && !background_start(error)) {
+    const Cmdline *cmdline = &daemon->cmdline;
+
+    if (!daemon->supervised) {
+        if ((cmdline->pidfile && !pidfile_write(cmdline->pidfile, error)) ||
+            !background_ready(error)) {
+            return false;
+        }
+    } else if (cmdline->daemonize && !background_detach(error)) {
         return false;
     }
+    notify_ready();
+    return true;
+}
+
+static bool start(Daemon *daemon, GError **error)
+{
+    if (daemon->cmdline.daemonize && !daemon->supervised &&
+        !background_start(error)) {
+        return false;
+    }
+    notify_open();
     daemon->ctx = aio_context_new(NULL, error);
     if (!daemon->ctx) {
         return false;
     }
     aio_context_adopt(daemon->ctx);
     return watch_signals(daemon, error) && act_on_all(daemon, error) &&
-           (!daemon->cmdline.pidfile ||
-            pidfile_write(daemon->cmdline.pidfile, error)) &&
-           background_ready(error);
+           tell_ready(daemon, error);
 }
 
 static void run(Daemon *daemon)
@@ -200,7 +222,7 @@ static void take_down(Daemon *daemon)
     }
     g_clear_pointer(&daemon->ctx, aio_context_free);
     pidfile_remove();
-    cmdline_clear(&daemon->cmdline);
+    notify_close();
 }
 
 /* --help, --version and --object help: true when that was all. */
@@ -239,6 +261,25 @@ static void images_differ(void)
     _exit(EXIT_FAILURE);
 }
 
+static int serve(Daemon *daemon)
+{
+    GError *error = NULL;
+    int status = EXIT_SUCCESS;
+
+    daemon->supervised = notify_is_supervised();
+    if (daemon->supervised) {
+        prctl(PR_SET_NAME, g_get_prgname()); /* executed as /proc/self/exe */
+    }
+    bdrv_debug_set_mismatch(images_differ);
+    if (start(daemon, &error)) {
+        run(daemon);
+    } else {
+        status = complain(error);
+    }
+    take_down(daemon);
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     Daemon daemon = { .signal_fd = -1 };
@@ -246,20 +287,15 @@ int main(int argc, char **argv)
     int status = EXIT_SUCCESS;
 
     g_set_prgname("vblk-storage-daemon");
-    bdrv_debug_set_mismatch(images_differ);
     if (!cmdline_parse(argc, argv, &daemon.cmdline, &error)) {
-        cmdline_clear(&daemon.cmdline);
-        return complain(error);
-    }
-    if (only_informs(&daemon.cmdline)) {
-        cmdline_clear(&daemon.cmdline);
-        return EXIT_SUCCESS;
-    }
-    if (start(&daemon, &error)) {
-        run(&daemon);
-    } else {
         status = complain(error);
+    } else if (only_informs(&daemon.cmdline)) {
+        status = EXIT_SUCCESS;
+    } else if (daemon.cmdline.supervise && !notify_is_supervised()) {
+        status = supervise(&daemon.cmdline, argv);
+    } else {
+        status = serve(&daemon);
     }
-    take_down(&daemon);
+    cmdline_clear(&daemon.cmdline);
     return status;
 }

@@ -16,6 +16,7 @@
 struct BlockBackend {
     BlockDriverState *bs;
     BlockBackendOptions options;
+    bool outlived;       /* main thread */
     bool write_cache;    /* relaxed atomic: orders nothing but itself */
     GPtrArray *channels; /* main thread */
     BlockStats past;     /* of channels that are gone; main thread */
@@ -73,6 +74,7 @@ void blk_free(BlockBackend *blk)
         return;
     }
     g_assert(blk->channels->len == 0);
+    blk_set_outlived(blk, false);
     g_ptr_array_unref(blk->channels);
     bdrv_unref(blk->bs);
     g_free(blk);
@@ -126,6 +128,14 @@ void blk_set_write_cache(BlockBackend *blk, bool on)
 bool blk_write_cache(const BlockBackend *blk)
 {
     return __atomic_load_n(&blk->write_cache, __ATOMIC_RELAXED);
+}
+
+void blk_set_outlived(BlockBackend *blk, bool on)
+{
+    if (blk->outlived != on) {
+        blk->outlived = on;
+        bdrv_add_outlived(blk->bs, on ? 1 : -1);
+    }
 }
 
 /* --- channels --- */

@@ -211,6 +211,14 @@ bool bdrv_set_block_size(BlockDriverState *bs, uint32_t block_size,
     return true;
 }
 
+void bdrv_add_outlived(BlockDriverState *bs, int users)
+{
+    __atomic_store_n(&bs->outlived, bs->outlived + users, __ATOMIC_RELAXED);
+    for (unsigned i = 0; i < bs->children->len; i++) {
+        bdrv_add_outlived(bs->children->pdata[i], users);
+    }
+}
+
 void bdrv_attach_context(BlockDriverState *bs, AioContext *ctx)
 {
     if (bs->drv->one_home) {

@@ -256,6 +256,8 @@ int coroutine_fn qcow2_co_clear_clusters(BlockDriverState *bs, int64_t offset,
     qcow2_epoch_leave(epoch);
     if (ret == 0 && qcow2_frees_pressing(s->write)) {
         ret = qcow2_co_flush_metadata(bs);
+    } else if (ret == 0 && qcow2_tables_are_behind(bs)) {
+        ret = qcow2_co_write_tables(bs);
     }
     return ret;
 }

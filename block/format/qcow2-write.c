@@ -14,7 +14,8 @@
  * Runs whose data got to the disk in the same round are linked in one go, too.
  * A write that touches what somebody has claimed waits for that and goes back
  * to pending. One with FUA, or one that gave up much, is completed by another
- * coroutine, which flushes for all that there are.
+ * coroutine, which flushes for all that there are; so is one whose guest must
+ * find it after a crash of ours, but there the tables need only be written.
  */
 #include "qcow2-write.h"
 
@@ -149,10 +150,13 @@ static void coroutine_fn flush_entry(void *opaque)
 
     while (w->to_flush.head) {
         Qcow2WriteList list = w->to_flush;
+        bool all = w->flush_all;
         int ret;
 
         qcow2_write_list_init(&w->to_flush);
-        ret = qcow2_co_flush_metadata(w->bs);
+        w->flush_all = false;
+        ret = all ? qcow2_co_flush_metadata(w->bs)
+                  : qcow2_co_write_tables(w->bs);
         for (Qcow2Write *write = list.head; write; write = write->next) {
             write->ret = ret;
         }
@@ -170,16 +174,18 @@ static void flush_bh(void *opaque)
 static void put_aside(Qcow2WriteState *w)
 {
     bool pressing = qcow2_frees_pressing(w);
+    bool behind = qcow2_tables_are_behind(w->bs);
     Qcow2WriteList now;
     Qcow2Write *next;
 
     qcow2_write_list_init(&now);
     for (Qcow2Write *write = w->finished.head; write; write = next) {
+        bool flush = write->ret == 0 && (write->fua || pressing);
+        bool wait = flush || (write->ret == 0 && behind);
+
         next = write->next;
-        qcow2_write_list_add(write->ret == 0 && (write->fua || pressing)
-                                 ? &w->to_flush
-                                 : &now,
-                             write);
+        w->flush_all |= flush;
+        qcow2_write_list_add(wait ? &w->to_flush : &now, write);
     }
     w->finished = now;
     if (!now.head) {

@@ -190,6 +190,8 @@ struct Qcow2WriteState {
     CoMutex prepare_lock;    /* one at a time makes s->write_ready */
     bool working;            /* a coroutine is at pending and done, or will */
     bool flushing;           /* another one is at to_flush */
+    bool flush_all;          /* of these, one has asked for it: not only for
+                                tables to be written */
 
     GTree *claims;           /* qcow2-claim.c */
 

@@ -283,6 +283,8 @@ static int coroutine_fn zeroes_request(BlockDriverState *bs,
     }
     if (ret == 0 && (req->flags & BLOCK_REQ_FUA)) {
         ret = qcow2_co_flush_metadata(bs);
+    } else if (ret == 0 && qcow2_tables_are_behind(bs)) {
+        ret = qcow2_co_write_tables(bs);
     }
     return ret;
 }

@@ -67,13 +67,14 @@ static void submit_read(BlockDriverState *bs, BlockRequest *req)
     pass_on(bs, req, host);
 }
 
-/* Whether a write to the data may pass as it is. */
+/* Whether a write to the data may pass as it is. What leads to the cluster may
+ * not be in the file yet: it could be acknowledged before that is. */
 static bool may_overwrite(BlockDriverState *bs, const BlockRequest *req,
                           int64_t host)
 {
     const Qcow2State *s = bs->opaque;
 
-    if (!s->write_ready ||
+    if (!s->write_ready || qcow2_tables_are_behind(bs) ||
         ((req->flags & BLOCK_REQ_FUA) && qcow2_is_unflushed(bs))) {
         return false;
     }
@@ -169,13 +170,41 @@ static int coroutine_fn flush_data_file(BlockDriverState *bs)
     return s->data_file != bs->file ? bdrv_co_flush(s->data_file) : 0;
 }
 
+/* With the L1 entries that lead to them. */
+static int coroutine_fn write_l2(BlockDriverState *bs)
+{
+    Qcow2State *s = bs->opaque;
+
+    return qcow2_l1_is_dirty(bs) ? qcow2_cache_flush(s->l2_cache)
+                                 : qcow2_cache_write(s->l2_cache);
+}
+
 static int coroutine_fn write_caches(BlockDriverState *bs)
 {
     Qcow2State *s = bs->opaque;
-    int ret = qcow2_l1_is_dirty(bs) ? qcow2_cache_flush(s->l2_cache)
-                                    : qcow2_cache_write(s->l2_cache);
+    int ret = write_l2(bs);
 
     return ret < 0 ? ret : qcow2_cache_write(s->refcount_cache);
+}
+
+bool qcow2_tables_are_behind(BlockDriverState *bs)
+{
+    const Qcow2State *s = bs->opaque;
+
+    return __atomic_load_n(&bs->outlived, __ATOMIC_RELAXED) &&
+           (qcow2_cache_is_dirty(s->l2_cache) || qcow2_l1_is_dirty(bs));
+}
+
+/* Counts that are too high do no harm. */
+int coroutine_fn qcow2_co_write_tables(BlockDriverState *bs)
+{
+    Qcow2State *s = bs->opaque;
+    int ret;
+
+    co_mutex_lock(&s->lock);
+    ret = write_l2(bs);
+    co_mutex_unlock(&s->lock);
+    return ret;
 }
 
 int coroutine_fn qcow2_co_flush_metadata(BlockDriverState *bs)

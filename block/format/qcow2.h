@@ -286,6 +286,15 @@ void qcow2_cache_used(BlockDriverState *bs);
 /* Writes all dirty metadata and flushes. Not under s->lock. */
 int coroutine_fn qcow2_co_flush_metadata(BlockDriverState *bs);
 
+/*
+ * Guests that outlive this process (BlockDriverState.outlived): whether there
+ * are any and the file lacks something of the tables, which would die with us;
+ * writes that, so that requests may be acknowledged. Not under s->lock.
+ * Context: home
+ */
+bool qcow2_tables_are_behind(BlockDriverState *bs);
+int coroutine_fn qcow2_co_write_tables(BlockDriverState *bs);
+
 /* --- qcow2-options.c --- */
 
 bool qcow2_take_options(BlockDriverState *bs, Options *opts, GError **error);

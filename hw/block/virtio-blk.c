@@ -57,8 +57,10 @@ static void device_reset(VirtIODevice *dev)
     virtio_blk_config_reset(&to_block(dev)->config);
 }
 
+/* Who keeps a word for the next process means to go on with it. */
 static void device_keep_state(VirtIODevice *dev, uint64_t *word)
 {
+    blk_set_outlived(to_block(dev)->blk, word != NULL);
     virtio_blk_config_keep(&to_block(dev)->config, word);
 }
 

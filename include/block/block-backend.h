@@ -52,6 +52,11 @@ unsigned blk_max_iov(const BlockBackend *blk);         /* Context: any */
 void blk_set_write_cache(BlockBackend *blk, bool on);
 bool blk_write_cache(const BlockBackend *blk);
 
+/* The guest goes on when this process dies (or no longer does): what is
+ * acknowledged from now on is in the kernel's hands, not only in a node's
+ * memory. Context: main, nothing is in flight */
+void blk_set_outlived(BlockBackend *blk, bool on);
+
 /* Attaches the graph to @ctx; waits for its thread. Context: main */
 BlkChannel *blk_channel_new(BlockBackend *blk, AioContext *ctx);
 /* Nothing is in flight. Waits for its thread. Context: main */

@@ -74,6 +74,8 @@ struct BlockDriverState {
     unsigned open_depth;       /* nodes above the one that was asked for */
     bool debugged;             /* drv->debug wants to know what happens */
 
+    unsigned outlived;         /* users whose guests go on when this process
+                                  dies; relaxed atomic, main writes */
     AioContext *home;          /* of a driver with one_home, else NULL; only
                                   changes while nothing is in flight */
     EngineStats stats;         /* of requests without a device; home writes */
@@ -170,6 +172,10 @@ void bdrv_finish_limits(BlockDriverState *bs);
 
 /* Others may not write to the node's file, for a format's metadata is in it. */
 #define BDRV_CLAIM_RESIZE 0x1 /* and the format will make it longer */
+
+/* That many more users, or fewer, whose guests outlive this process, of the
+ * node and of all below it. Context: main, nothing is in flight */
+void bdrv_add_outlived(BlockDriverState *bs, int users);
 
 /* Down the graph, children first. Context: home of @ctx */
 void bdrv_attach_context(BlockDriverState *bs, AioContext *ctx);

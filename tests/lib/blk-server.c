@@ -10,10 +10,14 @@
 #include "qemu.h"
 
 #include <glib/gstdio.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#define PATIENCE_MS 30000
 
 struct BlkServer {
     BlkServerConf conf;
@@ -131,6 +135,9 @@ static void spawn_program(BlkServer *server)
         g_string_append_printf(export, ",serial=%s", server->conf.serial);
     }
     g_ptr_array_add(argv, g_strdup(g_getenv("VBLK_STORAGE_DAEMON")));
+    if (server->conf.supervise) {
+        g_ptr_array_add(argv, g_strdup("--supervise=max-crashes=0"));
+    }
     if (server->conf.object) {
         g_ptr_array_add(argv, g_strdup("--object"));
         g_ptr_array_add(argv, g_strdup(server->conf.object));
@@ -202,9 +209,25 @@ void blk_server_free(BlkServer *server)
     g_free(server);
 }
 
+/* Somebody else's child. */
+static void kill_and_watch(GPid pid)
+{
+    int fd = syscall(SYS_pidfd_open, pid, 0);
+    struct pollfd end = { fd, POLLIN, 0 };
+
+    g_assert_cmpint(fd, >=, 0);
+    kill(pid, SIGKILL);
+    g_assert_cmpint(poll(&end, 1, PATIENCE_MS), ==, 1);
+    close(fd);
+}
+
 void blk_server_kill(BlkServer *server)
 {
     g_assert_true(server->conf.program);
+    if (server->conf.supervise) {
+        kill_and_watch(blk_server_pid(server));
+        return;
+    }
     kill(server->pid, SIGKILL);
     g_assert_cmpint(waitpid(server->pid, NULL, 0), ==, server->pid);
 }
@@ -218,6 +241,9 @@ void blk_server_restart(BlkServer *server)
 {
     int sock;
 
+    if (server->conf.supervise) {
+        return;
+    }
     spawn_program(server);
     while ((sock = vu_open(server->path, 20)) < 0) {
         if (waitpid(server->pid, NULL, WNOHANG) == server->pid) {
@@ -232,7 +258,28 @@ const char *blk_server_path(const BlkServer *server)
     return server->path;
 }
 
+/* The only child; there may be none for a moment. */
+static GPid child_of(GPid parent)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/task/%d/children",
+                                            parent, parent);
+    gint64 end = g_get_monotonic_time() + PATIENCE_MS * 1000;
+    gint64 pid = 0;
+
+    while (pid == 0 && g_get_monotonic_time() < end) {
+        g_autofree char *text = NULL;
+
+        g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+        pid = g_ascii_strtoll(text, NULL, 10);
+    }
+    g_assert_cmpint(pid, !=, 0);
+    return pid;
+}
+
 GPid blk_server_pid(const BlkServer *server)
 {
-    return server->conf.program ? server->pid : getpid();
+    if (!server->conf.program) {
+        return getpid();
+    }
+    return server->conf.supervise ? child_of(server->pid) : server->pid;
 }

@@ -18,6 +18,7 @@ typedef struct BlkServerConf {
     bool read_only;
     bool program;              /* the daemon */
     const char *object;        /* its --object, or NULL */
+    bool supervise;            /* by itself: --supervise */
 } BlkServerConf;
 
 /* Whether there is a daemon to test. */
@@ -29,12 +30,15 @@ BlkServer *blk_server_new(const BlkServerConf *conf);
 /* Asks it to stop, waits until it has, asserts that it ended well. */
 void blk_server_free(BlkServer *server);
 
-/* The program, and nothing in it, is given time to say goodbye. */
+/* The program, and nothing in it, is given time to say goodbye: it is gone on
+ * return. */
 void blk_server_kill(BlkServer *server);
-/* Another process in its place; returns once it listens. */
+/* Another process in its place; returns once it listens. Supervised ones do
+ * that themselves. */
 void blk_server_restart(BlkServer *server);
 
 const char *blk_server_path(const BlkServer *server);
+/* The process that serves. */
 GPid blk_server_pid(const BlkServer *server);
 
 #endif

@@ -9,7 +9,11 @@
  */
 #include "servers.h"
 
+#include "qcow2-image.h"
+
+#include <glib/gstdio.h>
 #include <sched.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -17,11 +21,13 @@
 #define BLOCKS      64    /* of a queue; that many requests */
 #define IMAGE_BYTES (8 << 20)
 #define DEPTH       24
-#define QUEUES      2
+#define QUEUES      4
 #define KILLS       20
+#define SLOW_KILLS  6
 
 typedef struct Block {
-    GuestReq *req;
+    GuestReq *data_req, *zero_req;
+    GuestReq *req;    /* the one of these that is or was under way */
     unsigned queue;
     uint32_t acked;   /* number of the write the guest knows to be done */
     uint32_t sent;    /* of the one that is under way */
@@ -38,7 +44,13 @@ typedef struct Load {
     uint64_t verified; /* bytes */
     char *blockdev;    /* the server borrows it */
     unsigned requests, completed, resubmitted;
+    unsigned zeroes;  /* of a hundred requests */
 } Load;
+
+static struct {
+    unsigned kills, requests, resubmitted;
+    uint64_t verified;
+} total;
 
 static uint64_t sector_of(unsigned queue, unsigned i)
 {
@@ -70,21 +82,47 @@ static void expect_block(Load *load, const uint8_t *buf, uint32_t serial,
 
 /* --- requests --- */
 
+static uint32_t choose_type(Load *load)
+{
+    unsigned dice = g_rand_int_range(load->rand, 0, 100);
+
+    if (dice < load->zeroes) {
+        return VIRTIO_BLK_T_WRITE_ZEROES;
+    }
+    return dice < 70 ? VIRTIO_BLK_T_OUT : VIRTIO_BLK_T_IN;
+}
+
+/* The cluster goes, and a later write needs another one. */
+static void ask_for_zeroes(Block *block, uint64_t sector)
+{
+    struct virtio_blk_discard_write_zeroes range = {
+        .sector = sector, .num_sectors = BLOCK / 512,
+        .flags = VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP,
+    };
+
+    block->req = block->zero_req;
+    memcpy(block->req->data, &range, sizeof(range));
+    block->sent = 0;
+}
+
 static void submit(Load *load, Block *block)
 {
-    GuestReq *req = block->req;
+    uint32_t type = choose_type(load);
+    GuestReq *req = block->req = block->data_req;
 
-    req->type = g_rand_int_range(load->rand, 0, 10) < 7 ? VIRTIO_BLK_T_OUT
-                                                        : VIRTIO_BLK_T_IN;
-    req->writes_guest = req->type == VIRTIO_BLK_T_IN;
-    req->done = false;
-    req->indirect = g_rand_boolean(load->rand);
-    if (req->writes_guest) {
+    if (type == VIRTIO_BLK_T_WRITE_ZEROES) {
+        ask_for_zeroes(block, req->sector);
+        req = block->req;
+    } else if (type == VIRTIO_BLK_T_IN) {
         memset(req->data, 0xee, BLOCK);
     } else {
         block->sent = ++load->serial;
         fill(req->data, block->sent, req->sector);
     }
+    req->type = type;
+    req->writes_guest = type == VIRTIO_BLK_T_IN;
+    req->done = false;
+    req->indirect = g_rand_boolean(load->rand);
     if (!guest_blk_submit(load->guest, block->queue, req)) {
         return;
     }
@@ -154,20 +192,43 @@ typedef struct CrashCase {
     const char *engine;
     bool packed;
     bool slow;         /* 150 writes a second: they complete out of order */
+    bool qcow2;
+    bool supervise;
 } CrashCase;
 
+/* From the top down: throttle, format, file. */
 static char *blockdev_of(const CrashCase *test, const TestImage *image)
 {
-    bool direct = strcmp(test->engine, "threads") != 0;
+    g_autoptr(GString) text = g_string_new("node-name=n0");
+    g_autoptr(GString) prefix = g_string_new(NULL);
 
-    return g_strdup_printf(
-        "%sfilename=%s,%saio=%s%s",
-        test->slow ? "driver=throttle,throttle-group=slow,node-name=n0,"
-                     "file.driver=file,file."
-                   : "driver=file,node-name=n0,",
-        test_image_path(image), test->slow ? "file." : "", test->engine,
-        direct ? test->slow ? ",file.cache.direct=on" : ",cache.direct=on"
-               : "");
+    if (test->slow) {
+        g_string_append(text, ",driver=throttle,throttle-group=slow");
+        g_string_append(prefix, "file.");
+    }
+    if (test->qcow2) {
+        g_string_append_printf(text, ",%sdriver=qcow2,%sdiscard=unmap",
+                               prefix->str, prefix->str);
+        g_string_append(prefix, "file.");
+    }
+    g_string_append_printf(
+        text, ",%sdriver=file,%sfilename=%s,%saio=%s,%sdiscard=unmap,"
+        "%scache.direct=%s", prefix->str, prefix->str, test_image_path(image),
+        prefix->str, test->engine, prefix->str, prefix->str,
+        strcmp(test->engine, "threads") != 0 ? "on" : "off");
+    return g_string_free(g_steal_pointer(&text), FALSE);
+}
+
+static void make_block(Load *load, unsigned queue, unsigned i)
+{
+    load->blocks[queue][i] = (Block) {
+        .data_req = guest_req_new(load->guest, VIRTIO_BLK_T_OUT,
+                                  sector_of(queue, i), BLOCK),
+        .zero_req = guest_req_new(
+            load->guest, VIRTIO_BLK_T_WRITE_ZEROES, 0,
+            sizeof(struct virtio_blk_discard_write_zeroes)),
+        .queue = queue,
+    };
 }
 
 static void load_start(Load *load, const CrashCase *test)
@@ -176,11 +237,14 @@ static void load_start(Load *load, const CrashCase *test)
         .num_queues = QUEUES, .queue_size = 128, .packed = test->packed,
     };
     BlkServerConf conf = { .num_queues = QUEUES, .n_iothreads = QUEUES,
-                           .program = true };
+                           .program = true, .supervise = test->supervise };
 
     memset(load, 0, sizeof(*load));
     load->rand = g_rand_new_with_seed(g_str_hash(test->name));
-    load->service.image = test_image_new(IMAGE_BYTES);
+    load->service.image = test->qcow2
+                              ? qcow2_image_new("cluster_size=4096", "8M")
+                              : test_image_new(IMAGE_BYTES);
+    load->zeroes = test->qcow2 ? 15 : 0;
     load->blockdev = blockdev_of(test, load->service.image);
     conf.blockdev = load->blockdev;
     conf.object = test->slow ? "throttle-group,id=slow,limits.iops-write=150"
@@ -192,13 +256,21 @@ static void load_start(Load *load, const CrashCase *test)
     guest_blk_start(load->guest);
     for (unsigned q = 0; q < QUEUES; q++) {
         for (unsigned i = 0; i < BLOCKS; i++) {
-            load->blocks[q][i] = (Block) {
-                .req = guest_req_new(load->guest, VIRTIO_BLK_T_OUT,
-                                     sector_of(q, i), BLOCK),
-                .queue = q,
-            };
+            make_block(load, q, i);
         }
     }
+}
+
+/* Clusters that nobody uses may be left behind; more would be damage. */
+static void unpack_qcow2(const TestImage *image)
+{
+    const char *path = test_image_path(image);
+    g_autofree char *raw = g_strconcat(path, ".raw", NULL);
+
+    g_free(qcow2_image_run(image, "check", "-q", "-r", "leaks", "@", NULL));
+    g_free(qcow2_image_run(image, "convert", "-f", "qcow2", "-O", "raw", "@",
+                           raw, NULL));
+    g_assert_cmpint(g_rename(raw, path), ==, 0);
 }
 
 /* What the guest was told is on the disk. */
@@ -216,11 +288,14 @@ static void check_image(Load *load)
     }
 }
 
-static void load_stop(Load *load)
+static void load_stop(Load *load, const CrashCase *test)
 {
     wait_for_all(load);
     guest_blk_free(load->guest);
     blk_server_free(load->service.server);
+    if (test->qcow2) {
+        unpack_qcow2(load->service.image);
+    }
     check_image(load);
     test_image_free(load->service.image);
     g_free(load->blockdev);
@@ -242,11 +317,15 @@ static void kill_and_go_on(Load *load)
 static void test_crash(gconstpointer opaque)
 {
     const CrashCase *test = opaque;
-    unsigned kills = test->slow ? KILLS / 4 : KILLS;
+    unsigned kills = test->slow ? SLOW_KILLS : KILLS;
     Load load;
 
     if (!blk_server_have_program()) {
         g_test_skip("VBLK_STORAGE_DAEMON is not set");
+        return;
+    }
+    if (test->qcow2 && !test_program_present("qemu-img")) {
+        g_test_skip("qemu-img is not installed");
         return;
     }
     load_start(&load, test);
@@ -260,7 +339,11 @@ static void test_crash(gconstpointer opaque)
         } while (load.completed < end);
         kill_and_go_on(&load);
     }
-    load_stop(&load);
+    load_stop(&load, test);
+    total.kills += kills;
+    total.requests += load.requests;
+    total.resubmitted += load.resubmitted;
+    total.verified += load.verified;
     g_test_message("%s: %u kills, %u requests, of these %u in flight at a "
                    "kill, %u KiB verified", test->name, kills, load.requests,
                    load.resubmitted, (unsigned)(load.verified / 1024));
@@ -274,12 +357,28 @@ static const CrashCase cases[] = {
     { "native-packed", "native", true },
     { "io_uring-split", "io_uring", false },
     { "io_uring-packed", "io_uring", true },
-    { "slow-writes-split", "threads", false, true },
-    { "slow-writes-packed", "threads", true, true },
+    { "slow-writes-split", "threads", false, .slow = true },
+    { "slow-writes-packed", "threads", true, .slow = true },
+    { "qcow2-threads-split", "threads", false, .qcow2 = true },
+    { "qcow2-threads-packed", "threads", true, .qcow2 = true },
+    { "qcow2-native-split", "native", false, .qcow2 = true },
+    { "qcow2-native-packed", "native", true, .qcow2 = true },
+    { "qcow2-io_uring-split", "io_uring", false, .qcow2 = true },
+    { "qcow2-io_uring-packed", "io_uring", true, .qcow2 = true },
+    { "qcow2-slow-writes", "native", false, .slow = true, .qcow2 = true },
+    { "supervised-threads", "threads", true, .supervise = true },
+    { "supervised-native", "native", false, .supervise = true },
+    { "supervised-io_uring", "io_uring", true, .supervise = true },
+    { "supervised-qcow2", "io_uring", false, .qcow2 = true,
+      .supervise = true },
+    { "supervised-slow-writes", "io_uring", false, .slow = true,
+      .supervise = true },
 };
 
 int main(int argc, char **argv)
 {
+    int ret;
+
     g_test_init(&argc, &argv, NULL);
     for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autofree char *path = g_strdup_printf("/vhost-user-blk-crash/%s",
@@ -287,5 +386,9 @@ int main(int argc, char **argv)
 
         g_test_add_data_func(path, &cases[i], test_crash);
     }
-    return g_test_run();
+    ret = g_test_run();
+    printf("# in all: %u kills, %u requests, of these %u in flight at a kill, "
+           "%u MiB verified\n", total.kills, total.requests,
+           total.resubmitted, (unsigned)(total.verified >> 20));
+    return ret;
 }

@@ -156,3 +156,17 @@ JsonObject *options_read_json(const char *text, const char *what,
     }
     return json_node_dup_object(root);
 }
+
+Options *options_from_json(JsonObject *object, const char *what,
+                           GError **error)
+{
+    JsonCheck check = { .what = what };
+
+    if (!object) {
+        return options_new(what);
+    }
+    if (!json_check_object(object, &check, error)) {
+        return NULL;
+    }
+    return options_new_from(json_object_ref(object), what, "");
+}

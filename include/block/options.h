@@ -31,6 +31,10 @@ Options *options_parse(const char *text, const char *what,
  */
 Options *options_parse_dotted(const char *text, const char *what,
                               GError **error);
+/* The same for an object that was read already and that takers will take
+ * apart; NULL: empty. Its depth the caller has bounded. */
+Options *options_from_json(JsonObject *object, const char *what,
+                           GError **error);
 Options *options_new(const char *what); /* empty */
 void options_free(Options *opts);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Options, options_free)

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Where the bytes of a monitor come from. Private to monitor/. Context: main
+ */
+#ifndef MONITOR_CHARDEV_H
+#define MONITOR_CHARDEV_H
+
+#include <glib.h>
+#include <stdbool.h>
+
+typedef struct Chardev Chardev;
+
+/* Both descriptors, which may be the same, stay the chardev's; they do not
+ * block. */
+typedef void ChardevOpenedFn(void *opaque, int in_fd, int out_fd);
+
+/* Borrowed, or NULL. */
+Chardev *chardev_find(const char *id);
+bool chardev_in_use(const Chardev *chr);
+
+/* Whoever comes is handed to @opened, from the loop or inside. */
+void chardev_use(Chardev *chr, ChardevOpenedFn *opened, void *opaque);
+
+/* The other end has gone, or shall: the next one may come. */
+void chardev_hang_up(Chardev *chr);
+
+/* Calls @fn for each, with what query-chardev shows of it. */
+typedef void ChardevFn(void *opaque, const char *id, const char *filename,
+                       bool frontend_open);
+void chardev_foreach(ChardevFn *fn, void *opaque);
+
+void chardev_close_all(void);
+
+#endif

@@ -13,6 +13,7 @@
 #include "range-lock.h"
 
 static GHashTable *nodes;    /* name to node, no reference */
+static GPtrArray *in_order;  /* the same, oldest first */
 static GSList *blockdevs;    /* one reference each, newest first */
 static unsigned unnamed;     /* how many names we gave */
 
@@ -25,15 +26,26 @@ static void add_to_table(BlockDriverState *bs)
 {
     if (!nodes) {
         nodes = g_hash_table_new(g_str_hash, g_str_equal);
+        in_order = g_ptr_array_new();
     }
     g_hash_table_insert(nodes, bs->node_name, bs);
+    g_ptr_array_add(in_order, bs);
 }
 
 static void remove_from_table(BlockDriverState *bs)
 {
     g_hash_table_remove(nodes, bs->node_name);
+    g_ptr_array_remove(in_order, bs);
     if (g_hash_table_size(nodes) == 0) {
         g_clear_pointer(&nodes, g_hash_table_unref);
+        g_clear_pointer(&in_order, g_ptr_array_unref);
+    }
+}
+
+void bdrv_foreach_node(BdrvNodeFn *fn, void *opaque)
+{
+    for (unsigned i = in_order ? in_order->len : 0; i > 0; i--) {
+        fn(in_order->pdata[i - 1], opaque);
     }
 }
 
@@ -332,6 +344,32 @@ bool bdrv_open_blockdev(Options *opts, GError **error)
         return false;
     }
     blockdevs = g_slist_prepend(blockdevs, bs);
+    return true;
+}
+
+bool bdrv_del_blockdev(const char *node_name, GError **error)
+{
+    BlockDriverState *bs = bdrv_find_node(node_name);
+    GSList *link = g_slist_find(blockdevs, bs);
+    const char *problem = NULL;
+
+    if (!bs) {
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                    "Failed to find node with node-name='%.64s'", node_name);
+        return false;
+    }
+    if (!link) {
+        problem = "is not owned by the monitor";
+    } else if (bs->refcount > 1) {
+        problem = "is in use";
+    }
+    if (problem) {
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                    "Node %s %s", node_name, problem);
+        return false;
+    }
+    blockdevs = g_slist_delete_link(blockdevs, link);
+    bdrv_unref(bs);
     return true;
 }
 

@@ -23,8 +23,15 @@ BlockDriverState *bdrv_open(Options *opts, GError **error);
  */
 bool bdrv_open_blockdev(Options *opts, GError **error);
 
+/* Closes such a node again, unless somebody uses it. Context: main */
+bool bdrv_del_blockdev(const char *node_name, GError **error);
+
 /* Borrowed, or NULL. Context: main */
 BlockDriverState *bdrv_find_node(const char *node_name);
+
+/* Each open node, the newest first; @fn opens and closes none. Context: main */
+typedef void BdrvNodeFn(BlockDriverState *bs, void *opaque);
+void bdrv_foreach_node(BdrvNodeFn *fn, void *opaque);
 
 BlockDriverState *bdrv_ref(BlockDriverState *bs); /* Context: main */
 /* The last reference closes. Context: main, drained */

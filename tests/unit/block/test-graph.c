@@ -302,6 +302,57 @@ static void test_children_fail(void)
     g_string_free(g_steal_pointer(&closed), TRUE);
 }
 
+static void add_name(BlockDriverState *bs, void *opaque)
+{
+    g_string_append_printf(opaque, "%s ", bs->node_name);
+}
+
+static void expect_nodes(const char *want)
+{
+    g_autoptr(GString) names = g_string_new(NULL);
+
+    bdrv_foreach_node(add_name, names);
+    g_assert_cmpstr(names->str, ==, want);
+}
+
+static void add_blockdev(const char *text)
+{
+    GError *error = NULL;
+
+    bdrv_open_blockdev(options_parse(text, "--blockdev", "driver", NULL),
+                       &error);
+    g_assert_no_error(error);
+}
+
+static void del_fails(const char *name, const char *why)
+{
+    GError *error = NULL;
+
+    g_assert_false(bdrv_del_blockdev(name, &error));
+    g_assert_cmpstr(error->message, ==, why);
+    g_error_free(error);
+}
+
+static void test_delete(void)
+{
+    expect_nodes("");
+    add_blockdev("raw,node-name=r0,file.driver=test-mem,file.node-name=f0");
+    add_blockdev("test-mem,node-name=n0");
+    add_blockdev("raw,node-name=r1,file=n0");
+    expect_nodes("r1 n0 r0 f0 ");
+    del_fails("none", "Failed to find node with node-name='none'");
+    del_fails("f0", "Node f0 is not owned by the monitor");
+    del_fails("n0", "Node n0 is in use");
+    g_assert_true(bdrv_del_blockdev("r0", NULL));
+    expect_nodes("r1 n0 ");
+    g_assert_true(bdrv_del_blockdev("r1", NULL));
+    g_assert_true(bdrv_del_blockdev("n0", NULL));
+    expect_nodes("");
+    add_blockdev("test-mem,node-name=n0");
+    bdrv_close_all();
+    expect_nodes("");
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -312,6 +363,7 @@ int main(int argc, char **argv)
     g_test_add_func("/graph/names", test_names);
     g_test_add_func("/graph/references", test_references);
     g_test_add_func("/graph/blockdev", test_blockdev);
+    g_test_add_func("/graph/delete", test_delete);
     g_test_add_func("/graph/inherits", test_inherits);
     g_test_add_func("/graph/reference-inherits-nothing",
                     test_reference_inherits_nothing);

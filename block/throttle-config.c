@@ -54,6 +54,29 @@ bool throttle_config_take(ThrottleConfig *config, Options *opts,
            take_all(config, opts, "x-", error);
 }
 
+static void add(JsonObject *object, const char *name, const char *suffix,
+                uint64_t value)
+{
+    g_autofree char *key = g_strconcat(name, suffix, NULL);
+
+    json_object_set_int_member(object, key, value);
+}
+
+JsonObject *throttle_config_to_json(const ThrottleConfig *config)
+{
+    JsonObject *object = json_object_new();
+
+    for (unsigned i = 0; i < THROTTLE__COUNT; i++) {
+        const ThrottleRate *rate = &config->rates[i];
+
+        add(object, limit_names[i], "", rate->avg);
+        add(object, limit_names[i], "-max", rate->max);
+        add(object, limit_names[i], "-max-length", rate->burst_length_s);
+    }
+    add(object, "iops-size", "", config->iops_size);
+    return object;
+}
+
 static bool refuse(GError **error, const char *why)
 {
     g_set_error_literal(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, why);

@@ -18,6 +18,7 @@
 #include "block/throttle.h"
 
 #include <pthread.h>
+#include <string.h>
 
 #include "block/plug.h"
 
@@ -38,14 +39,16 @@ struct ThrottleMember {
     AioTimer timers[THROTTLE_DIRECTIONS];   /* home; armed during a wait */
     ThrottleQueue queues[THROTTLE_DIRECTIONS];
     struct ThrottleMember *next;            /* ring of the group's; mutex */
+    unsigned limits;                        /* home: group->limits it waits by */
 };
 
 struct ThrottleGroup {
     char *id;
     unsigned refcount;                      /* main */
-    ThrottleConfig config;                  /* constant */
-    bool unlimited;                         /* constant */
+    bool unlimited;                         /* relaxed atomic; main writes */
     pthread_mutex_t mutex;                  /* for all below */
+    ThrottleConfig config;                  /* main writes */
+    unsigned limits;                        /* how often config was changed */
     ThrottleState state;
     ThrottleMember *members;                /* any of the ring, or NULL */
     ThrottleMember *turn[THROTTLE_DIRECTIONS]; /* NULL: nobody waits */
@@ -55,6 +58,16 @@ struct ThrottleGroup {
 
 static GHashTable *groups; /* id -> group, a reference each; main thread */
 
+static bool is_unlimited(const ThrottleConfig *config)
+{
+    for (unsigned i = 0; i < THROTTLE__COUNT; i++) {
+        if (config->rates[i].avg != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static ThrottleGroup *group_new(const char *id, const ThrottleConfig *config)
 {
     ThrottleGroup *group = g_new0(ThrottleGroup, 1);
@@ -62,10 +75,7 @@ static ThrottleGroup *group_new(const char *id, const ThrottleConfig *config)
     group->id = g_strdup(id);
     group->refcount = 1;
     group->config = *config;
-    group->unlimited = true;
-    for (unsigned i = 0; i < THROTTLE__COUNT; i++) {
-        group->unlimited &= config->rates[i].avg == 0;
-    }
+    group->unlimited = is_unlimited(config);
     pthread_mutex_init(&group->mutex, NULL);
     return group;
 }
@@ -124,6 +134,59 @@ bool throttle_group_add(const char *id, Options *opts, GError **error)
     group = group_new(id, &config);
     g_hash_table_insert(groups, group->id, group);
     return true;
+}
+
+bool throttle_group_del(const char *id, GError **error)
+{
+    ThrottleGroup *group = throttle_group_find(id);
+
+    g_assert(group);
+    if (group->refcount > 1) {
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                    "object '%s' is in use, can not be deleted", id);
+        return false;
+    }
+    g_hash_table_remove(groups, id);
+    return true;
+}
+
+void throttle_group_foreach(ThrottleGroupFn *fn, void *opaque)
+{
+    g_autoptr(GList) ids = groups ? g_hash_table_get_keys(groups) : NULL;
+
+    ids = g_list_sort(ids, (GCompareFunc)strcmp);
+    for (GList *l = ids; l; l = l->next) {
+        fn(opaque, l->data);
+    }
+}
+
+void throttle_group_get_config(const ThrottleGroup *group,
+                               ThrottleConfig *config)
+{
+    *config = group->config;
+}
+
+/* Buckets start empty, as in QEMU. Who waits, waits for a time that the old
+ * limits gave: everybody looks again. */
+void throttle_group_set_config(ThrottleGroup *group,
+                               const ThrottleConfig *config)
+{
+    ThrottleMember *m;
+
+    pthread_mutex_lock(&group->mutex);
+    group->config = *config;
+    group->state = (ThrottleState){ .leaked_ns = group->state.leaked_ns };
+    group->limits++;
+    __atomic_store_n(&group->unlimited, is_unlimited(config),
+                     __ATOMIC_RELAXED);
+    m = group->members;
+    do {
+        if (m) {
+            aio_bh_schedule(m->bh);
+            m = m->next;
+        }
+    } while (m != group->members);
+    pthread_mutex_unlock(&group->mutex);
 }
 
 /* --- queues and turns; the mutex is held --- */
@@ -261,11 +324,27 @@ static void write_timer_fn(void *opaque)
     take_turn(opaque, THROTTLE_WRITE, true);
 }
 
-/* A turn whose wait has begun goes on waiting. */
+/* Whether what it waits by has changed since it last looked. */
+static bool limits_changed(ThrottleMember *m)
+{
+    bool changed;
+
+    pthread_mutex_lock(&m->group->mutex);
+    changed = m->limits != m->group->limits;
+    m->limits = m->group->limits;
+    pthread_mutex_unlock(&m->group->mutex);
+    return changed;
+}
+
+/* A turn whose wait has begun goes on waiting, unless for something else. */
 static void turn_bh(void *opaque)
 {
     ThrottleMember *m = opaque;
 
+    if (limits_changed(m)) {
+        aio_timer_disarm(&m->timers[THROTTLE_READ]);
+        aio_timer_disarm(&m->timers[THROTTLE_WRITE]);
+    }
     for (unsigned i = 0; i < THROTTLE_DIRECTIONS; i++) {
         if (!m->timers[i].armed) {
             take_turn(m, i, false);
@@ -348,7 +427,8 @@ void throttle_member_submit(ThrottleMember *m, BlockRequest *req)
                                                         : THROTTLE_WRITE;
     bool pass, first;
 
-    if (group->unlimited || req->op == BLOCK_FLUSH) {
+    if (__atomic_load_n(&group->unlimited, __ATOMIC_RELAXED) ||
+        req->op == BLOCK_FLUSH) {
         m->pass(m->opaque, req);
         return;
     }

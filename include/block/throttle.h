@@ -49,6 +49,9 @@ void throttle_config_init(ThrottleConfig *config); /* no limits */
 bool throttle_config_take(ThrottleConfig *config, Options *opts,
                           GError **error);
 
+/* As qom-get shows them: "iops-total" and the like. Caller unrefs. */
+JsonObject *throttle_config_to_json(const ThrottleConfig *config);
+
 /* Whether the values make sense together. Context: any */
 bool throttle_config_check(const ThrottleConfig *config, GError **error);
 
@@ -84,6 +87,18 @@ bool throttle_group_add(const char *id, Options *opts, GError **error);
 
 /* Borrowed, or NULL. Context: main */
 ThrottleGroup *throttle_group_find(const char *id);
+
+typedef void ThrottleGroupFn(void *opaque, const char *id);
+void throttle_group_foreach(ThrottleGroupFn *fn, void *opaque);
+
+/* A group that there is, and that no node uses. Context: main */
+bool throttle_group_del(const char *id, GError **error);
+
+void throttle_group_get_config(const ThrottleGroup *group,
+                               ThrottleConfig *config); /* Context: main */
+/* From now on, also for who waits; @config was checked. Context: main */
+void throttle_group_set_config(ThrottleGroup *group,
+                               const ThrottleConfig *config);
 
 /* Forgets all groups; what nodes still use goes with the last of them.
  * Context: main */

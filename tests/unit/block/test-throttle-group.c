@@ -113,6 +113,77 @@ static void test_rate(void)
     g_string_free(log.names, TRUE);
 }
 
+static void set_limit(ThrottleGroup *group, uint64_t iops)
+{
+    ThrottleConfig config;
+
+    throttle_group_get_config(group, &config);
+    config.rates[THROTTLE_IOPS_TOTAL].avg = iops;
+    throttle_group_set_config(group, &config);
+}
+
+/* Who would have to wait for an hour looks again when limits change. */
+static void test_new_limits(void)
+{
+    Log log = { g_string_new(NULL) };
+    ThrottleGroup *group = make_group("new", "limits.bps-total=1,"
+                                             "limits.iops-total=10000");
+    Source a, b;
+    ThrottleConfig config;
+
+    source_init(&a, 'A', &log, group, 20);
+    source_init(&b, 'B', &log, group, 20);
+    for (unsigned i = 0; i < 10; i++) {
+        submit(&a, i, BLOCK_WRITE);
+        submit(&b, i, BLOCK_READ);
+    }
+    g_assert_cmpuint(log.names->len, ==, 1);
+    throttle_group_get_config(group, &config);
+    g_assert_cmpuint(config.rates[THROTTLE_BPS_TOTAL].avg, ==, 1);
+    config.rates[THROTTLE_BPS_TOTAL].avg = 0;
+    throttle_group_set_config(group, &config);
+    wait_for(&log, 20);
+
+    set_limit(group, 0);
+    submit(&a, 10, BLOCK_WRITE);
+    g_assert_cmpuint(log.names->len, ==, 21);
+    set_limit(group, 10);
+    for (unsigned i = 11; i < 15; i++) {
+        submit(&a, i, BLOCK_WRITE);
+    }
+    g_assert_cmpuint(log.names->len, <, 25);
+    wait_for(&log, 25);
+    source_clear(&a);
+    source_clear(&b);
+    g_string_free(log.names, TRUE);
+}
+
+static void list_group(void *opaque, const char *id)
+{
+    g_string_append_printf(opaque, "%s ", id);
+}
+
+static void test_delete(void)
+{
+    g_autoptr(GString) ids = g_string_new(NULL);
+    ThrottleGroup *group;
+    GError *error = NULL;
+
+    throttle_group_free_all();
+    make_group("b", "");
+    group = throttle_group_ref(make_group("a", ""));
+    throttle_group_foreach(list_group, ids);
+    g_assert_cmpstr(ids->str, ==, "a b ");
+    g_assert_false(throttle_group_del("a", &error));
+    g_assert_cmpstr(error->message, ==,
+                    "object 'a' is in use, can not be deleted");
+    g_error_free(error);
+    throttle_group_unref(group);
+    g_assert_true(throttle_group_del("a", NULL));
+    g_assert_null(throttle_group_find("a"));
+    g_assert_true(throttle_group_del("b", NULL));
+}
+
 static void test_turns(void)
 {
     Log log = { g_string_new(NULL) };
@@ -298,6 +369,8 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/throttle-group/unlimited", test_unlimited);
     g_test_add_func("/throttle-group/rate", test_rate);
+    g_test_add_func("/throttle-group/new-limits", test_new_limits);
+    g_test_add_func("/throttle-group/delete", test_delete);
     g_test_add_func("/throttle-group/turns", test_turns);
     g_test_add_func("/throttle-group/directions", test_directions);
     g_test_add_func("/throttle-group/shared-limit", test_shared_limit);

@@ -3,7 +3,7 @@
  * Prints what is known of an image for people. The words, the columns and
  * the order of lines are those that scripts cut out with sed.
  */
-#include "image-info.h"
+#include "image-info-print.h"
 
 #include "tools/common/size.h"
 #include "tools/common/specific-info.h"

@@ -4,7 +4,7 @@
  * all that it is based on, each opened by itself.
  */
 #include "args.h"
-#include "image-info.h"
+#include "image-info-print.h"
 #include "img.h"
 #include "output.h"
 #include "block/graph.h"

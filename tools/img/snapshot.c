@@ -3,7 +3,7 @@
  * vblk-img snapshot: lists, makes, applies and deletes internal snapshots.
  */
 #include "args.h"
-#include "image-info.h"
+#include "image-info-print.h"
 #include "img.h"
 #include "block/control.h"
 #include "block/graph.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What info tells of one image. All functions: Context: main.
+ * What there is to tell of one image, for vblk-img's info and for QMP. All functions: Context: main.
  */
-#ifndef TOOLS_IMG_IMAGE_INFO_H
-#define TOOLS_IMG_IMAGE_INFO_H
+#ifndef TOOLS_COMMON_IMAGE_INFO_H
+#define TOOLS_COMMON_IMAGE_INFO_H
 
 #include "block/image.h"
 
@@ -24,13 +24,7 @@ ImageInfo *image_info_new(BlockDriverState *bs, GError **error);
 void image_info_free(ImageInfo *info);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ImageInfo, image_info_free)
 
-/* Lines for people. */
-void image_info_print(const ImageInfo *info);
-
 /* Caller frees. */
 JsonNode *image_info_to_json(const ImageInfo *info);
-
-/* A table of BlockSnapshot, with its head. */
-void snapshot_table_print(const GPtrArray *snapshots);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Collects what an image says of itself, and turns it into JSON. Called by
- * info; image-info-print.c has the form for people.
+ * vblk-img's info, which has a form for people, and by the daemon's QMP.
  */
 #include "image-info.h"
 

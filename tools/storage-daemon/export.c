@@ -20,13 +20,16 @@
 #define DEFAULT_NUM_QUEUES VIRTIO_BLK_MAX_QUEUES
 #define SERIAL_MAX 20 /* virtio 1.2, 5.2.6.1: GET_ID */
 
-typedef struct Export {
+struct Export {
     char *id;
     char *name; /* "export 'ID'" */
+    char *node_name;
+    char **iothreads; /* their ids */
     VirtIOBlock *vblk;
     VhostUserServer *server;
+    bool deleted;     /* stopping; goes by itself */
     struct Export *next;
-} Export;
+};
 
 /* What the options said. */
 typedef struct ExportConf {
@@ -39,14 +42,14 @@ typedef struct ExportConf {
     int64_t logical_block_size;
 } ExportConf;
 
-static Export *exports;
+static Export *exports; /* newest first */
+static ExportDeletedFn *deleted_fn;
 
 /* export_stop_all() under way */
 static struct {
     AioFn *done;
     void *opaque;
     bool print_stats;
-    unsigned n_pending;
 } stop;
 
 static void export_conf_clear(ExportConf *conf)
@@ -80,7 +83,7 @@ static bool fail(GError **error, const char *id, const char *fmt, ...)
     return false;
 }
 
-static Export *find_export(const char *id)
+Export *export_find(const char *id)
 {
     for (Export *export = exports; export; export = export->next) {
         if (strcmp(export->id, id) == 0) {
@@ -106,9 +109,11 @@ static bool take_identity(Options *opts, ExportConf *conf, GError **error)
     if (!options_need_str(opts, "id", &conf->id, error)) {
         return false;
     }
-    what = g_strdup_printf("export '%s'", conf->id);
-    options_set_what(opts, what);
-    if (find_export(conf->id)) {
+    if (*options_what(opts)) {
+        what = g_strdup_printf("export '%s'", conf->id);
+        options_set_what(opts, what);
+    }
+    if (export_find(conf->id)) {
         return fail(error, conf->id, "id is in use by another export");
     }
     return options_need_str(opts, "node-name", &conf->node_name, error);
@@ -307,6 +312,8 @@ static VhostUserServer *make_server(const ExportConf *conf, VirtIODevice *dev,
 static void export_free(Export *export)
 {
     g_clear_pointer(&export->vblk, virtio_blk_free);
+    g_strfreev(export->iothreads);
+    g_free(export->node_name);
     g_free(export->id);
     g_free(export->name);
     g_free(export);
@@ -319,6 +326,8 @@ static bool export_start(const ExportConf *conf, AioContext *main_ctx,
 
     export->id = g_strdup(conf->id);
     export->name = g_strdup_printf("export '%s'", conf->id);
+    export->node_name = g_strdup(conf->node_name);
+    export->iothreads = g_strdupv(conf->iothreads);
     export->vblk = make_device(conf, export->name, error);
     if (!export->vblk) {
         export_free(export);
@@ -372,6 +381,53 @@ void export_print_stats(void)
     }
 }
 
+void export_foreach(ExportFn *fn, void *opaque)
+{
+    for (Export *export = exports; export; export = export->next) {
+        fn(export, opaque);
+    }
+}
+
+const char *export_id(const Export *export)
+{
+    return export->id;
+}
+
+const char *export_node_name(const Export *export)
+{
+    return export->node_name;
+}
+
+const char *const *export_iothreads(const Export *export)
+{
+    return (const char *const *)export->iothreads;
+}
+
+bool export_is_deleted(const Export *export)
+{
+    return export->deleted;
+}
+
+bool export_is_connected(const Export *export)
+{
+    return !export->deleted && vhost_user_server_connected(export->server);
+}
+
+VirtIOBlock *export_device(const Export *export)
+{
+    return export->vblk;
+}
+
+static void forget(Export *export)
+{
+    Export **at = &exports;
+
+    while (*at != export) {
+        at = &(*at)->next;
+    }
+    *at = export->next;
+}
+
 static void export_stopped(void *opaque)
 {
     Export *export = opaque;
@@ -379,29 +435,40 @@ static void export_stopped(void *opaque)
     if (stop.print_stats) {
         print_stats(export);
     }
+    forget(export);
+    if (deleted_fn) {
+        deleted_fn(export->id);
+    }
     export_free(export);
-    if (--stop.n_pending == 0) {
+    if (!exports && stop.done) {
         stop.done(stop.opaque);
     }
 }
 
+void export_del(Export *export)
+{
+    g_assert(!export->deleted);
+    export->deleted = true;
+    vhost_user_server_stop(export->server, export_stopped, export);
+}
+
+void export_set_deleted_fn(ExportDeletedFn *fn)
+{
+    deleted_fn = fn;
+}
+
 void export_stop_all(unsigned flags, AioFn *done, void *opaque)
 {
-    Export *export = exports;
-
-    exports = NULL;
     stop.done = done;
     stop.opaque = opaque;
     stop.print_stats = flags & EXPORT_STOP_STATS;
-    stop.n_pending = 1; /* ours: not done before the loop has ended */
-    while (export) {
-        Export *next = export->next;
-
-        stop.n_pending++;
-        vhost_user_server_stop(export->server, export_stopped, export);
-        export = next;
-    }
-    if (--stop.n_pending == 0) {
+    if (!exports) {
         done(opaque);
+        return;
+    }
+    for (Export *export = exports; export; export = export->next) {
+        if (!export->deleted) {
+            export_del(export); /* finished from the loop, not from inside */
+        }
     }
 }

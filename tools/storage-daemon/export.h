@@ -7,9 +7,31 @@
 
 #include "block/aio.h"
 #include "block/options.h"
+#include "hw/block/virtio-blk.h"
+
+typedef struct Export Export;
 
 /* Starts serving. @opts is consumed. */
 bool export_add(Options *opts, AioContext *main_ctx, GError **error);
+
+/* Borrowed, or NULL; also one that is being deleted. */
+Export *export_find(const char *id);
+typedef void ExportFn(Export *export, void *opaque);
+void export_foreach(ExportFn *fn, void *opaque); /* the newest first */
+
+const char *export_id(const Export *export);
+const char *export_node_name(const Export *export);
+const char *const *export_iothreads(const Export *export); /* NULL: none */
+bool export_is_deleted(const Export *export);
+bool export_is_connected(const Export *export);
+VirtIOBlock *export_device(const Export *export);
+
+/* Drains and closes it; its id is free again when it is gone. */
+void export_del(Export *export);
+
+/* @fn is called for each export that is gone. */
+typedef void ExportDeletedFn(const char *id);
+void export_set_deleted_fn(ExportDeletedFn *fn);
 
 /* Print each export's statistics when its last request is done. */
 #define EXPORT_STOP_STATS 0x1

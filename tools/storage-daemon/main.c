@@ -8,17 +8,18 @@
  */
 #include "background.h"
 #include "cmdline.h"
-#include "compat.h"
 #include "drive.h"
 #include "export.h"
 #include "notify.h"
 #include "object.h"
 #include "block/auto.h"
 #include "supervise.h"
+#include "qmp-commands.h"
 #include "block/control.h"
 #include "block/debug.h"
 #include "block/graph.h"
 #include "block/log.h"
+#include "monitor/monitor.h"
 #include "config.h"
 
 #include <gio/gio.h>
@@ -55,8 +56,14 @@ static void stop(Daemon *daemon)
     }
     daemon->stop_asked = true;
     notify_stopping();
+    monitor_stop_reading();
     export_stop_all(daemon->cmdline.stats ? EXPORT_STOP_STATS : 0,
                     all_exports_stopped, daemon);
+}
+
+static void qmp_quit(void *opaque)
+{
+    stop(opaque);
 }
 
 static void signal_ready(void *opaque)
@@ -134,9 +141,9 @@ static bool act(Daemon *daemon, const CmdlineItem *item, GError **error)
     case OPT_OBJECT:
         return object_add(item->value, error);
     case OPT_CHARDEV:
-        return compat_chardev(item->value, error);
+        return chardev_add(item->value, daemon->ctx, error);
     case OPT_MONITOR:
-        return compat_monitor(item->value, error);
+        return monitor_add(item->value, error);
     case OPT_NBD_SERVER:
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED,
                     "--nbd-server: vblk serves vhost-user-blk only; "
@@ -195,6 +202,7 @@ static bool start(Daemon *daemon, GError **error)
         return false;
     }
     aio_context_adopt(daemon->ctx);
+    qmp_commands_init(daemon->ctx, qmp_quit, daemon);
     return watch_signals(daemon, error) && act_on_all(daemon, error) &&
            tell_ready(daemon, error);
 }
@@ -213,6 +221,7 @@ static void take_down(Daemon *daemon)
         export_stop_all(0, all_exports_stopped, daemon);
         run(daemon);
     }
+    monitor_close_all();
     bdrv_close_all();
     control_stop();
     object_free_all();

@@ -12,8 +12,6 @@
 #include <gio/gio.h>
 #include <string.h>
 
-#define DEFAULT_IOTHREAD_ID "vblk-io"
-
 static GHashTable *iothreads; /* id -> IOThread, owned */
 
 static GHashTable *table(void)
@@ -120,7 +118,9 @@ static bool make_object(const char *type, const char *id, Options *opts,
 {
     g_autofree char *what = g_strdup_printf("object '%s'", id);
 
-    options_set_what(opts, what);
+    if (*options_what(opts)) {
+        options_set_what(opts, what);
+    }
     for (unsigned i = 0; i < G_N_ELEMENTS(types); i++) {
         if (strcmp(types[i].name, type) == 0) {
             return types[i].make(id, opts, error);
@@ -132,13 +132,29 @@ static bool make_object(const char *type, const char *id, Options *opts,
     return false;
 }
 
+bool object_type_exists(const char *type)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(types); i++) {
+        if (strcmp(types[i].name, type) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool object_add(const char *text, GError **error)
 {
     g_autoptr(Options) opts = options_parse(text, "--object", "qom-type",
                                             error);
+
+    return opts && object_add_options(opts, error);
+}
+
+bool object_add_options(Options *opts, GError **error)
+{
     g_autofree char *type = NULL, *id = NULL;
 
-    return opts && options_need_str(opts, "qom-type", &type, error) &&
+    return options_need_str(opts, "qom-type", &type, error) &&
            options_need_str(opts, "id", &id, error) &&
            check_new_id(id, error) && make_object(type, id, opts, error);
 }
@@ -175,13 +191,34 @@ IOThread *object_find_iothread(const char *id, GError **error)
     return iothread;
 }
 
+void object_foreach(ObjectFn *fn, void *opaque)
+{
+    g_autoptr(GList) ids = g_hash_table_get_keys(table());
+
+    ids = g_list_sort(ids, (GCompareFunc)strcmp);
+    for (GList *l = ids; l; l = l->next) {
+        fn(opaque, l->data);
+    }
+    throttle_group_foreach(fn, opaque);
+}
+
+IOThread *object_lookup_iothread(const char *id)
+{
+    return g_hash_table_lookup(table(), id);
+}
+
+void object_del_iothread(const char *id)
+{
+    g_hash_table_remove(table(), id);
+}
+
 IOThread *object_default_iothread(GError **error)
 {
-    if (!g_hash_table_contains(table(), DEFAULT_IOTHREAD_ID) &&
-        !add_iothread(DEFAULT_IOTHREAD_ID, NULL, error)) {
+    if (!g_hash_table_contains(table(), OBJECT_DEFAULT_IOTHREAD) &&
+        !add_iothread(OBJECT_DEFAULT_IOTHREAD, NULL, error)) {
         return NULL;
     }
-    return g_hash_table_lookup(table(), DEFAULT_IOTHREAD_ID);
+    return g_hash_table_lookup(table(), OBJECT_DEFAULT_IOTHREAD);
 }
 
 void object_free_all(void)

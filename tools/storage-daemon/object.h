@@ -6,9 +6,19 @@
 #define TOOLS_STORAGE_DAEMON_OBJECT_H
 
 #include "block/iothread.h"
+#include "block/options.h"
+
+/* The one that exports without iothread= share; made on first use. */
+#define OBJECT_DEFAULT_IOTHREAD "vblk-io"
 
 /* @text is the option's value. */
 bool object_add(const char *text, GError **error);
+bool object_add_options(Options *opts, GError **error);
+bool object_type_exists(const char *type);
+
+/* Ids of iothreads, then of throttle groups. */
+typedef void ObjectFn(void *opaque, const char *id);
+void object_foreach(ObjectFn *fn, void *opaque);
 
 /* Whether the value asks for help, which has then been printed. */
 bool object_help(const char *text);
@@ -16,7 +26,13 @@ bool object_help(const char *text);
 /* Borrowed; NULL with @error when there is none of that name. */
 IOThread *object_find_iothread(const char *id, GError **error);
 
-/* The one that exports without iothread= share; made on first use. */
+/* The same without an error. */
+IOThread *object_lookup_iothread(const char *id);
+
+/* One that no export uses. */
+void object_del_iothread(const char *id);
+
+/* The one without a name of the user's. */
 IOThread *object_default_iothread(GError **error);
 
 /* Nothing uses them any more. */

@@ -282,14 +282,20 @@ def fd_that_is_no_socket():
 
 
 @case
-def monitor_says_that_it_is_not_there():
+def monitors_are_made():
     image("a.img")
-    with Running("s", "--chardev", "socket,id=c0,path=q.sock,server=on,"
-                 "wait=off", "--monitor", "chardev=c0",
-                 *file_node("a.img"), *export()) as daemon:
-        daemon.stop()
-        assert "no QMP server" in daemon.stderr
+    with Running("q.sock", "--chardev", "socket,id=c0,path=q.sock,server=on,"
+                 "wait=off", "--monitor", "chardev=c0", *file_node("a.img"),
+                 *export()) as daemon:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect("q.sock")
+            assert client.makefile().readline().startswith('{"QMP": ')
+    assert daemon.status == 0 and not os.path.exists("q.sock")
     refused("no chardev 'c9'", "--monitor", "chardev=c9")
+    refused("'pty' is not a valid char driver", "--chardev", "pty,id=c0")
+    refused("mode 'readline' must be 'control'", "--chardev",
+            "socket,id=c0,path=r.sock,server=on", "--monitor",
+            "chardev=c0,mode=readline")
 
 
 @case

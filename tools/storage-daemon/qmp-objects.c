@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * QMP commands about objects: object-add, object-del, their properties,
+ * query-iothreads. Called by clients through monitor/qmp.h; calls object.c,
+ * which has the iothreads, and throttle groups.
+ */
+#include "qmp-commands.h"
+
+#include "export.h"
+#include "object.h"
+#include "block/throttle.h"
+
+#include <gio/gio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define OBJECTS "/objects"
+
+static void fail(GError **error, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+
+static void fail(GError **error, const char *fmt, ...)
+{
+    g_autofree char *text = NULL;
+    va_list ap;
+
+    va_start(ap, fmt);
+    text = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    g_set_error_literal(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                        text);
+}
+
+static bool object_exists(const char *id)
+{
+    return object_lookup_iothread(id) || throttle_group_find(id);
+}
+
+/* --- object-add, object-del --- */
+
+static bool is_identifier(const char *id)
+{
+    return g_ascii_isalpha(*id) &&
+           !id[strspn(id, G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "-._")];
+}
+
+/* What QEMU says before it looks at anything else. */
+static bool check_object(Options *args, GError **error)
+{
+    const char *type = options_peek_str(args, "qom-type");
+    const char *id = options_peek_str(args, "id");
+
+    if (!type) {
+        fail(error, "Parameter 'qom-type' is missing");
+    } else if (!object_type_exists(type)) {
+        fail(error, "Parameter 'qom-type' does not accept value '%.64s'",
+             type);
+    } else if (!id) {
+        fail(error, "Parameter 'id' is missing");
+    } else if (!is_identifier(id)) {
+        fail(error, "Parameter 'id' expects an identifier");
+    } else if (object_exists(id)) {
+        fail(error, "attempt to add duplicate property '%s' to object (type "
+             "'container')", id);
+    } else {
+        return true;
+    }
+    return false;
+}
+
+static void qmp_object_add(QmpCall *call, Options *args)
+{
+    GError *error = NULL;
+
+    if (check_object(args, &error)) {
+        object_add_options(args, &error);
+    }
+    qmp_finish(call, error);
+}
+
+typedef struct Search {
+    const char *iothread;
+    bool found;
+} Search;
+
+static void look_for_user(Export *export, void *opaque)
+{
+    Search *search = opaque;
+    const char *const *ids = export_iothreads(export);
+    static const char *const by_default[] = { OBJECT_DEFAULT_IOTHREAD, NULL };
+
+    ids = ids && ids[0] ? ids : by_default;
+    search->found |= g_strv_contains(ids, search->iothread);
+}
+
+static void delete_iothread(const char *id, GError **error)
+{
+    Search search = { .iothread = id };
+
+    export_foreach(look_for_user, &search);
+    if (search.found) {
+        fail(error, "object '%s' is in use, can not be deleted", id);
+        return;
+    }
+    object_del_iothread(id);
+}
+
+static void qmp_object_del(QmpCall *call, Options *args)
+{
+    GError *error = NULL;
+    g_autofree char *id = NULL;
+
+    if (!qmp_need_str(args, "id", &id, &error) ||
+        !qmp_args_done(args, &error)) {
+        qmp_fail(call, error);
+        return;
+    }
+    if (object_lookup_iothread(id)) {
+        delete_iothread(id, &error);
+    } else if (throttle_group_find(id)) {
+        throttle_group_del(id, &error);
+    } else {
+        fail(&error, "object '%.64s' not found", id);
+    }
+    qmp_finish(call, error);
+}
+
+/* --- Properties --- */
+
+/* "limits.iops-total" of a group is also its "x-iops-total". */
+static JsonObject *throttle_properties(const char *id)
+{
+    ThrottleConfig config;
+    g_autoptr(JsonObject) limits = NULL;
+    JsonObject *object = json_object_new();
+    g_autoptr(GList) names = NULL;
+
+    throttle_group_get_config(throttle_group_find(id), &config);
+    limits = throttle_config_to_json(&config);
+    names = json_object_get_members(limits);
+    json_object_set_string_member(object, "type", "throttle-group");
+    json_object_set_object_member(object, "limits", json_object_ref(limits));
+    for (GList *l = names; l; l = l->next) {
+        g_autofree char *name = g_strconcat("x-", l->data, NULL);
+
+        json_object_set_int_member(
+            object, name, json_object_get_int_member(limits, l->data));
+    }
+    return object;
+}
+
+static int64_t poll_max_ns(const AioParams *params)
+{
+    return MAX(params->poll_max_ns, 0); /* negative: never */
+}
+
+static JsonObject *iothread_properties(const char *id)
+{
+    IOThread *iothread = object_lookup_iothread(id);
+    const AioParams *params = aio_context_params(iothread_context(iothread));
+    JsonObject *object = json_object_new();
+
+    json_object_set_string_member(object, "type", "iothread");
+    json_object_set_int_member(object, "poll-max-ns", poll_max_ns(params));
+    json_object_set_int_member(object, "poll-grow", params->poll_grow);
+    json_object_set_int_member(object, "poll-shrink", params->poll_shrink);
+    json_object_set_int_member(object, "aio-max-batch",
+                               params->aio_max_batch);
+    json_object_set_int_member(object, "thread-pool-min",
+                               params->thread_pool_min);
+    json_object_set_int_member(object, "thread-pool-max",
+                               params->thread_pool_max
+                                   ? params->thread_pool_max : 64);
+    return object;
+}
+
+/* The id in "/objects/ID" or "ID"; NULL when there is no such object. */
+static const char *id_of(const char *path, GError **error)
+{
+    const char *id = path;
+
+    if (g_str_has_prefix(path, OBJECTS "/")) {
+        id = path + strlen(OBJECTS "/");
+    }
+    if (object_exists(id)) {
+        return id;
+    }
+    g_set_error(error, QMP_ERROR, QMP_ERROR_DEVICE_NOT_FOUND,
+                "Device '%.64s' not found", path);
+    return NULL;
+}
+
+static JsonObject *properties_of(const char *id)
+{
+    return object_lookup_iothread(id) ? iothread_properties(id)
+                                      : throttle_properties(id);
+}
+
+/* The properties of the object at "path", which has "property"; or NULL. */
+static JsonObject *take_property(Options *args, char **id, char **property,
+                                 GError **error)
+{
+    g_autofree char *path = NULL;
+    g_autoptr(JsonObject) object = NULL;
+    const char *found;
+
+    if (!qmp_need_str(args, "path", &path, error) ||
+        !qmp_need_str(args, "property", property, error)) {
+        return NULL;
+    }
+    found = id_of(path, error);
+    if (!found) {
+        return NULL;
+    }
+    *id = g_strdup(found);
+    object = properties_of(found);
+    if (!json_object_has_member(object, *property)) {
+        fail(error, "Property '%s.%.64s' not found",
+             json_object_get_string_member(object, "type"), *property);
+        return NULL;
+    }
+    return g_steal_pointer(&object);
+}
+
+static void qom_get(QmpCall *call, Options *args)
+{
+    GError *error = NULL;
+    g_autofree char *id = NULL, *property = NULL;
+    g_autoptr(JsonObject) object = take_property(args, &id, &property,
+                                                 &error);
+
+    if (!object || !qmp_args_done(args, &error)) {
+        qmp_fail(call, error);
+        return;
+    }
+    qmp_return(call, json_object_dup_member(object, property));
+}
+
+/* Limits that "value" does not have stay as they are. */
+static bool set_limits(const char *id, Options *args, GError **error)
+{
+    ThrottleGroup *group = throttle_group_find(id);
+    ThrottleConfig config;
+    g_autoptr(Options) limits = options_new("");
+    Options *value = NULL;
+
+    if (!options_take_child(args, "value", &value, error) ||
+        !qmp_args_done(args, error)) {
+        options_free(value);
+        return false;
+    }
+    if (!value) {
+        fail(error, "Invalid parameter type for 'limits', expected: object");
+        return false;
+    }
+    options_set_child(limits, "limits", value);
+    options_free(value);
+    throttle_group_get_config(group, &config);
+    if (!throttle_config_take(&config, limits, error) ||
+        !qmp_args_done(limits, error) ||
+        !throttle_config_check(&config, error)) {
+        return false;
+    }
+    throttle_group_set_config(group, &config);
+    return true;
+}
+
+static void qom_set(QmpCall *call, Options *args)
+{
+    GError *error = NULL;
+    g_autofree char *id = NULL, *property = NULL;
+    g_autoptr(JsonObject) object = take_property(args, &id, &property,
+                                                 &error);
+
+    if (!object) {
+        qmp_fail(call, error);
+        return;
+    }
+    if (!options_has(args, "value")) {
+        fail(&error, "Parameter 'value' is missing");
+    } else if (strcmp(property, "limits") == 0) {
+        set_limits(id, args, &error);
+    } else {
+        fail(&error, "Property cannot be set after initialization");
+    }
+    qmp_finish(call, error);
+}
+
+static void add_property(JsonArray *array, const char *name, const char *type)
+{
+    JsonObject *object = json_object_new();
+
+    json_object_set_string_member(object, "name", name);
+    json_object_set_string_member(object, "type", type);
+    json_array_add_object_element(array, object);
+}
+
+static void list_object(void *opaque, const char *id)
+{
+    g_autofree char *type = g_strdup_printf(
+        "child<%s>", object_lookup_iothread(id) ? "iothread"
+                                                : "throttle-group");
+
+    add_property(opaque, id, type);
+}
+
+static void list_properties(JsonArray *array, const char *id)
+{
+    g_autoptr(JsonObject) object = properties_of(id);
+    g_autoptr(GList) names = json_object_get_members(object);
+
+    for (GList *l = names; l; l = l->next) {
+        const char *name = l->data;
+
+        add_property(array, name, strcmp(name, "type") == 0 ? "string"
+                                  : strcmp(name, "limits") == 0
+                                      ? "ThrottleLimits" : "int");
+    }
+}
+
+static void qom_list(QmpCall *call, Options *args)
+{
+    GError *error = NULL;
+    g_autofree char *path = NULL;
+    const char *id = NULL;
+    bool root;
+    JsonArray *array;
+
+    if (!qmp_need_str(args, "path", &path, &error) ||
+        !qmp_args_done(args, &error)) {
+        qmp_fail(call, error);
+        return;
+    }
+    root = strcmp(path, OBJECTS) == 0;
+    id = root ? NULL : id_of(path, &error);
+    if (error) {
+        qmp_fail(call, error);
+        return;
+    }
+    array = json_array_new();
+    if (root) {
+        add_property(array, "type", "string");
+        object_foreach(list_object, array);
+    } else {
+        list_properties(array, id);
+    }
+    qmp_return_array(call, array);
+}
+
+/* --- query-iothreads --- */
+
+static void get_thread_id(void *opaque)
+{
+    *(pid_t *)opaque = gettid();
+}
+
+static void add_iothread(void *opaque, const char *id)
+{
+    IOThread *iothread = object_lookup_iothread(id);
+    JsonObject *object;
+    pid_t thread_id;
+
+    if (!iothread) {
+        return; /* a throttle group */
+    }
+    aio_bh_run_sync(iothread_context(iothread), get_thread_id, &thread_id);
+    object = iothread_properties(id);
+    json_object_remove_member(object, "type");
+    json_object_remove_member(object, "thread-pool-min");
+    json_object_remove_member(object, "thread-pool-max");
+    json_object_set_string_member(object, "id", id);
+    json_object_set_int_member(object, "thread-id", thread_id);
+    json_array_add_object_element(opaque, object);
+}
+
+static void query_iothreads(QmpCall *call, Options *args)
+{
+    GError *error = NULL;
+    JsonArray *array;
+
+    if (!qmp_args_done(args, &error)) {
+        qmp_fail(call, error);
+        return;
+    }
+    array = json_array_new();
+    object_foreach(add_iothread, array);
+    qmp_return_array(call, array);
+}
+
+const QmpCommand qmp_object_commands[] = {
+    { "object-add", qmp_object_add },
+    { "object-del", qmp_object_del },
+    { "qom-get", qom_get },
+    { "qom-set", qom_set },
+    { "qom-list", qom_list },
+    { "query-iothreads", query_iothreads },
+    { NULL, NULL },
+};

@@ -170,7 +170,7 @@ static BenchResult *run_peer(const Comparison *c, const BenchSpecRow *row,
                              GError **error)
 {
     BenchOptions options = {
-        .syscalls = BENCH_AUTO,
+        .syscalls = c->options.syscalls,
         .idle_ns = row->idle_ns,
         .progress_cb = c->show_progress ? bench_progress_show : NULL,
         .opaque = (void *)title,
@@ -514,12 +514,13 @@ static bool parse(BenchCompare *options, int argc, char **argv,
 {
     static const char *const formats[] = { "normal", "json", NULL };
     static const char *const etas[] = { "never", "always", "auto", NULL };
+    static const char *const whether[] = { "off", "on", "auto", NULL };
     g_autoptr(GPtrArray) words = g_ptr_array_new();
     g_autoptr(Options) opts = bench_cmdline_read(argc, argv, words, error);
     g_autofree char *set = NULL;
     int format = 0;
 
-    options->eta = BENCH_AUTO;
+    options->eta = options->syscalls = BENCH_AUTO;
     if (!opts || !options_take_bool(opts, "help", &options->help, error) ||
         options->help) {
         return opts != NULL;
@@ -534,6 +535,8 @@ static bool parse(BenchCompare *options, int argc, char **argv,
         !options_take_bool(opts, "list", &options->list, error) ||
         !options_take_enum(opts, "output_format", formats, &format, error) ||
         !options_take_enum(opts, "eta", etas, &options->eta, error) ||
+        !options_take_enum(opts, "syscalls", whether, &options->syscalls,
+                           error) ||
         !options_take_str(opts, "output", &options->output, error) ||
         !options_finish(opts, error)) {
         return false;

@@ -22,7 +22,7 @@ typedef struct BenchCompare {
     bool list;                 /* print the rows, run nothing */
     bool help;
     bool json;
-    int eta;
+    int syscalls, eta;
     char *output;
     char *spec_path;
 } BenchCompare;

@@ -65,6 +65,6 @@ const char bench_help[] =
 "  -h, --help   -V, --version\n"
 "\n"
 "compare takes --rows=PATTERN[,...], --servers=PATTERN[,...], --rounds=N,\n"
-"--runtime=TIME, --quick, --set=NAME=VALUE[,...], --output-format and\n"
-"--output; see vblk-bench(1).\n"
+"--runtime=TIME, --quick, --set=NAME=VALUE[,...], --syscalls, --output-format\n"
+"and --output; see vblk-bench(1).\n"
 "Status: 0 all went well, 1 the server or the command line did not.\n";

@@ -15,7 +15,7 @@
 #define MAX_ROWS 1000
 
 static const char *const kind_names[] = {
-    "null", "file", "tmpfs", "zram", "block", NULL
+    "null", "file", "tmpfs", "zram", "block", "given", NULL
 };
 
 typedef struct SpecReader {
@@ -191,7 +191,7 @@ static bool read_image(SpecReader *r, const char *group, const char *name)
         return refuse(&r->error, "[%s]: option 'path' is missing", group);
     }
     if (image->kind != BENCH_IMAGE_BLOCK && image->kind != BENCH_IMAGE_NULL &&
-        image->size < 1 << 20) {
+        image->kind != BENCH_IMAGE_GIVEN && image->size < 1 << 20) {
         return refuse(&r->error, "[%s]: option 'size' needs at least 1M",
                       group);
     }

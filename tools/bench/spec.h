@@ -18,6 +18,7 @@ typedef enum BenchImageKind {
     BENCH_IMAGE_TMPFS,     /* the same in memory; removed at the end */
     BENCH_IMAGE_ZRAM,      /* an unused /dev/zramN; reset at the end */
     BENCH_IMAGE_BLOCK,     /* a block device as it is */
+    BENCH_IMAGE_GIVEN,     /* what somebody else has made, untouched */
 } BenchImageKind;
 
 typedef struct BenchSpecImage {

@@ -491,6 +491,10 @@ path={disk}
 size=4M
 [image none]
 kind=null
+[image given]
+kind=given
+path={folder}/given.raw
+count=2
 [server ours]
 command={daemon} --blockdev driver=file,node-name=d,filename={image}
 export={export}
@@ -499,6 +503,10 @@ images=disk
 command=/bin/false {socket} {image}
 images=disk
 against=ours
+[server two]
+command={daemon}
+export=--blockdev driver=file,node-name=d{n},filename={image} --export vhost-user-blk,id=e{n},node-name=d{n},addr.type=unix,addr.path={socket}
+images=given
 [server bare]
 bare=libaio
 direct=off
@@ -518,6 +526,11 @@ goals=ours iops >= 1000000000
 [row failing]
 image=disk
 servers=broken;ours
+[row given]
+image=given
+servers=two
+rw=read
+exports=2
 [row many]
 image=none
 rw=randread
@@ -567,6 +580,22 @@ def compare_runs_all_servers_in_all_rounds():
 
 
 @case
+def compare_takes_given_images_as_they_are():
+    with Folder() as folder:
+        result = compare(folder, "--rows=given", "--rounds=1")
+        assert result.returncode == 1, "there are no images yet"
+        paths = [folder.image("given.raw"), folder.image("given.raw.1")]
+        result = compare(folder, "--rows=given", "--rounds=1",
+                         "--syscalls=off", "--output-format=json")
+        assert result.returncode == 0, result.stderr
+        last = json.loads(result.stdout)["rows"][0]["servers"][0]["last_run"]
+        assert last["read"]["total_ios"] == 2 * 200, last["read"]
+        assert "syscalls_per_request" not in last["server"], last["server"]
+        for path in paths:
+            assert os.stat(path).st_blocks == 0, "it was written to"
+
+
+@case
 def compare_reports_what_failed_and_goes_on():
     with Folder() as folder:
         result = compare(folder, "--rows=failing,good-write")
@@ -596,7 +625,8 @@ def compare_refuses_mistakes():
         result = compare(folder, "--list")
         assert result.returncode == 0
         assert result.stdout.split() == ["good-randread", "good-write",
-                                         "missed", "failing", "many"]
+                                         "missed", "failing", "given",
+                                         "many"]
         with open(f"{folder.path}/bad.spec", "w", encoding="utf-8") as f:
             f.write("[row x]\ncolour=red\n")
         bad("bad.spec: ", "compare", f"{folder.path}/bad.spec")

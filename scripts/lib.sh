@@ -80,3 +80,16 @@ build_tree() {
     ninja -C "$1" < /dev/null ||
         die "the build failed; its first error is above"
 }
+
+# find_python: prints one that has matplotlib. A python3 of one's own in front
+# of Debian's lacks Debian's modules.
+find_python() {
+    local candidate
+    for candidate in python3 /usr/bin/python3; do
+        if "$candidate" -c 'import matplotlib' 2> /dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    die "python3 has no matplotlib" "scripts/setup --bench installs it"
+}

@@ -96,6 +96,7 @@ class Images:
         for path in self.paths:
             run("qemu-img", "convert", "-n", "-t", "none", "-f", "raw", "-O",
                 row.image, template, path)
+        run("sync", "-f", self.paths[0])  # not while somebody is measured
 
     def fill_devices(self, row):
         """Those of the SSD are written already."""

@@ -172,6 +172,7 @@ static int coroutine_fn make_table(BlockDriverState *bs, unsigned index,
         bdrv_co_debug_event(bs->file, BLKDBG_L2_ALLOC_COW_READ);
     }
     ret = fill_table(bs, &table);
+    bdrv_co_debug_event(bs->file, BLKDBG_L2_ALLOC_WRITE);
     if (ret < 0) {
         qcow2_cache_forget(s->l2_cache, table.offset, s->cluster_size);
         qcow2_co_free_clusters(bs, table.offset, s->cluster_size,

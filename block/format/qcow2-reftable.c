@@ -280,7 +280,6 @@ static int coroutine_fn add_block(BlockDriverState *bs, uint64_t region)
     uint64_t around;
     int ret;
 
-    bdrv_co_debug_event(bs->file, BLKDBG_REFBLOCK_ALLOC);
     if (region >= s->reftable_entries) {
         return grow_table(bs, region + 1);
     }
@@ -304,10 +303,14 @@ int coroutine_fn qcow2_co_make_refblock(BlockDriverState *bs,
     Qcow2State *s = bs->opaque;
     int made = 0;
 
+    bdrv_co_debug_event(bs->file, BLKDBG_REFBLOCK_ALLOC);
     while (true) {
         int64_t offset = qcow2_co_refblock_offset(bs, cluster);
         int ret;
 
+        if (offset > 0) {
+            bdrv_co_debug_event(bs->file, BLKDBG_REFBLOCK_LOAD);
+        }
         if (offset != 0) {
             return offset < 0 ? offset : made;
         }

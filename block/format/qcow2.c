@@ -477,33 +477,89 @@ static bool qcow2_open(BlockDriverState *bs, Options *opts, GError **error)
 
 /* --- close, and other access --- */
 
-/* Nothing is in flight. All that is known is on the disk when it returns. */
-static int coroutine_fn stop_writing(BlockDriverState *bs)
+/* Whether the file is to be told anything that it has not been told. */
+static bool has_changes(BlockDriverState *bs)
 {
-    Qcow2State *s = bs->opaque;
+    const Qcow2State *s = bs->opaque;
+
+    return qcow2_is_unflushed(bs) || qcow2_l1_is_dirty(bs) ||
+           qcow2_cache_is_dirty(s->l2_cache) ||
+           qcow2_cache_is_dirty(s->refcount_cache);
+}
+
+static void coroutine_fn store_bitmaps(BlockDriverState *bs)
+{
     g_autoptr(GError) error = NULL;
-    int ret;
 
     if (!qcow2_co_bitmaps_store(bs, &error)) {
         log_error("%s", error->message);
     }
-    ret = qcow2_co_settle(bs);
+}
 
-    if (ret == 0 && !s->found_dirty) {
-        ret = qcow2_co_mark_clean(bs);
-    }
+static int coroutine_fn finish_file(BlockDriverState *bs)
+{
+    Qcow2State *s = bs->opaque;
+    int ret = s->found_dirty ? 0 : qcow2_co_mark_clean(bs);
+
+    return ret < 0 ? ret : qcow2_co_trim_file(bs);
+}
+
+/* Nothing is in flight. All that is known is on the disk when it returns. */
+static int coroutine_fn stop_writing(BlockDriverState *bs)
+{
+    Qcow2State *s = bs->opaque;
+    int ret;
+
+    store_bitmaps(bs);
+    ret = qcow2_co_settle(bs);
     if (ret == 0) {
-        ret = qcow2_co_trim_file(bs);
+        ret = finish_file(bs);
     }
     s->write_ready = ret < 0;
     return ret;
 }
 
+static int coroutine_fn flush_last(BlockDriverState *bs, Qcow2Cache *cache,
+                                   const char *what)
+{
+    Qcow2State *s = bs->opaque;
+    int ret;
+
+    co_mutex_lock(&s->lock);
+    ret = qcow2_cache_flush(cache);
+    co_mutex_unlock(&s->lock);
+    if (ret < 0) {
+        log_error("Failed to flush the %s cache: %s", what, g_strerror(-ret));
+    }
+    return ret;
+}
+
+/* Nobody comes after this: where it fails, each cache is tried once more, for
+ * itself. A flush with no changes before it fails for nobody. */
+static bool coroutine_fn settle_last(BlockDriverState *bs)
+{
+    Qcow2State *s = bs->opaque;
+    int l2_ret, refcount_ret;
+
+    if (!has_changes(bs)) {
+        qcow2_co_flush_metadata(bs);
+        return true;
+    }
+    if (qcow2_co_settle(bs) == 0) {
+        return true;
+    }
+    l2_ret = flush_last(bs, s->l2_cache, "L2 table");
+    refcount_ret = flush_last(bs, s->refcount_cache, "refcount block");
+    return l2_ret == 0 && refcount_ret == 0;
+}
+
 static void coroutine_fn close_entry(void *opaque)
 {
     BlockDriverState *bs = opaque;
-    int ret = stop_writing(bs);
+    int ret;
 
+    store_bitmaps(bs);
+    ret = settle_last(bs) ? finish_file(bs) : 0;
     if (ret < 0) {
         log_error("node '%s': Failed to write metadata: %s", bs->node_name,
                   g_strerror(-ret));

@@ -52,12 +52,25 @@ static int coroutine_fn send(const Special *special)
     }
 }
 
+/* No back end has seen the request: what it does about writes without a cache
+ * is done here. */
+static int coroutine_fn send_through(const Special *special)
+{
+    int ret = send(special);
+
+    if (ret == 0 && special->op != IO_LOAD_VMSTATE &&
+        !blk_write_cache(special->image->blk)) {
+        ret = bdrv_co_flush(special->image->bs);
+    }
+    return ret;
+}
+
 static void coroutine_fn special_co(void *opaque)
 {
     Special *special = opaque;
     int64_t start_ns = aio_clock_ns();
 
-    special->result.ret = send(special);
+    special->result.ret = send_through(special);
     special->result.elapsed_ns = MAX(aio_clock_ns() - start_ns, 1);
 }
 

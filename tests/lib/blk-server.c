@@ -189,14 +189,20 @@ BlkServer *blk_server_new(const BlkServerConf *conf)
     return server;
 }
 
+void blk_server_stop(BlkServer *server)
+{
+    int status = 0;
+
+    g_assert_true(server->conf.program);
+    kill(server->pid, SIGTERM);
+    g_assert_cmpint(waitpid(server->pid, &status, 0), ==, server->pid);
+    g_assert_cmpint(status, ==, 0);
+}
+
 void blk_server_free(BlkServer *server)
 {
     if (server->conf.program) {
-        int status = 0;
-
-        kill(server->pid, SIGTERM);
-        g_assert_cmpint(waitpid(server->pid, &status, 0), ==, server->pid);
-        g_assert_cmpint(status, ==, 0);
+        blk_server_stop(server);
     } else {
         stop_thread(server);
     }

@@ -35,6 +35,9 @@ void blk_server_free(BlkServer *server);
 void blk_server_kill(BlkServer *server);
 /* Another process in its place; returns once it listens. Supervised ones do
  * that themselves. */
+/* The program is asked to stop, and must end well. */
+void blk_server_stop(BlkServer *server);
+/* Another process in its place; returns once it listens. */
 void blk_server_restart(BlkServer *server);
 
 const char *blk_server_path(const BlkServer *server);

@@ -60,12 +60,13 @@ static bool socket_set_config(GuestBlk *guest, uint32_t offset,
     return msg.payload.u64 == 0;
 }
 
-void guest_blk_send_memory(GuestBlk *guest)
+static void send_memory_table(GuestBlk *guest, unsigned n_regions)
 {
     VuMessage msg = {
-        .header = { VU_SET_MEM_TABLE, VU_VERSION | VU_NEED_REPLY, 8 + 32 },
+        .header = { VU_SET_MEM_TABLE, VU_VERSION | VU_NEED_REPLY,
+                    8 + n_regions * 32 },
         .payload.memory = {
-            .n_regions = 1,
+            .n_regions = n_regions,
             .regions[0] = {
                 .guest_addr = GUEST_BLK_BASE,
                 .user_addr = GUEST_BLK_USER_BASE,
@@ -75,9 +76,19 @@ void guest_blk_send_memory(GuestBlk *guest)
     };
 
     g_assert_cmphex(guest->protocol_features & VU_PROTOCOL_REPLY_ACK, !=, 0);
-    g_assert_true(vu_send(guest->sock, &msg, &guest->memfd, 1));
+    g_assert_true(vu_send(guest->sock, &msg, &guest->memfd, n_regions));
     g_assert_true(vu_recv(guest->sock, &msg));
     g_assert_cmpuint(msg.payload.u64, ==, 0);
+}
+
+void guest_blk_send_memory(GuestBlk *guest)
+{
+    send_memory_table(guest, 1);
+}
+
+void guest_blk_drop_memory(GuestBlk *guest)
+{
+    send_memory_table(guest, 0);
 }
 
 static void socket_start_queue(GuestBlk *guest, unsigned index, uint32_t base)

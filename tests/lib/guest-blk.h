@@ -57,6 +57,9 @@ int guest_blk_socket(const GuestBlk *guest);        /* or -1 */
 int guest_blk_memfd(const GuestBlk *guest);
 /* Sends the memory table again and waits until it was taken; socket only. */
 void guest_blk_send_memory(GuestBlk *guest);
+/* Takes all memory away from the device; likewise. What runs rests until it
+ * is sent again. */
+void guest_blk_drop_memory(GuestBlk *guest);
 unsigned guest_blk_max_queues(const GuestBlk *guest); /* the device's */
 
 /* Negotiates again, no queue runs. */

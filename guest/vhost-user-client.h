@@ -61,6 +61,7 @@ enum {
 #define VU_REPLY      0x4u
 #define VU_NEED_REPLY 0x8u
 
+#define VU_VRING_LOG  0x1u   /* mark what is written to the used ring */
 #define VU_VRING_NOFD 0x100u /* no descriptor comes with the message */
 
 #define VU_MAX_FDS     8

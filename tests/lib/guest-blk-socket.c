@@ -8,12 +8,13 @@
 
 #include <linux/virtio_config.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define WANTED_PROTOCOL_FEATURES \
     (VU_PROTOCOL_MQ | VU_PROTOCOL_REPLY_ACK | VU_PROTOCOL_CONFIG | \
      VU_PROTOCOL_INFLIGHT_SHMFD | VU_PROTOCOL_RESET_DEVICE | \
-     VU_PROTOCOL_STATUS)
+     VU_PROTOCOL_STATUS | VU_PROTOCOL_LOG_SHMFD)
 
 static uint64_t to_user(const GuestBlk *guest, const void *ptr)
 {
@@ -22,14 +23,18 @@ static uint64_t to_user(const GuestBlk *guest, const void *ptr)
 
 static uint64_t socket_get_features(GuestBlk *guest)
 {
-    return vu_get_u64(guest->sock, VU_GET_FEATURES) &
-           ~(UINT64_C(1) << VU_F_PROTOCOL_FEATURES);
+    /* not for a driver to accept */
+    uint64_t transport = UINT64_C(1) << VU_F_PROTOCOL_FEATURES |
+                         UINT64_C(1) << VU_F_LOG_ALL;
+
+    return vu_get_u64(guest->sock, VU_GET_FEATURES) & ~transport;
 }
 
 static void socket_set_features(GuestBlk *guest, uint64_t features)
 {
     vu_set_u64(guest->sock, VU_SET_FEATURES,
-               features | UINT64_C(1) << VU_F_PROTOCOL_FEATURES);
+               features | UINT64_C(1) << VU_F_PROTOCOL_FEATURES |
+               (uint64_t)guest->logging << VU_F_LOG_ALL);
 }
 
 static void socket_get_config(GuestBlk *guest, uint32_t offset, void *buf,
@@ -91,22 +96,32 @@ void guest_blk_drop_memory(GuestBlk *guest)
     send_memory_table(guest, 0);
 }
 
-static void socket_start_queue(GuestBlk *guest, unsigned index, uint32_t base)
+/* With the log flag, or without. */
+static void send_ring_address(GuestBlk *guest, unsigned index)
 {
-    GuestQueue *queue = &guest->queues[index];
+    const GuestQueue *queue = &guest->queues[index];
     VuMessage msg = {
         .header = { VU_SET_VRING_ADDR, VU_VERSION, sizeof(msg.payload.addr) },
         .payload.addr = {
             .index = index,
+            .flags = guest->logging ? VU_VRING_LOG : 0,
+            .log = guest_blk_addr(guest, virtio_ring_used(queue->ring)),
             .desc = to_user(guest, virtio_ring_desc(queue->ring)),
             .avail = to_user(guest, virtio_ring_avail(queue->ring)),
             .used = to_user(guest, virtio_ring_used(queue->ring)),
         },
     };
 
+    g_assert_true(vu_send(guest->sock, &msg, NULL, 0));
+}
+
+static void socket_start_queue(GuestBlk *guest, unsigned index, uint32_t base)
+{
+    GuestQueue *queue = &guest->queues[index];
+
     vu_set_state(guest->sock, VU_SET_VRING_NUM, index, guest->conf.queue_size);
     vu_set_state(guest->sock, VU_SET_VRING_BASE, index, base);
-    g_assert_true(vu_send(guest->sock, &msg, NULL, 0));
+    send_ring_address(guest, index);
     vu_set_fd(guest->sock, VU_SET_VRING_CALL, index, queue->call_fd);
     vu_set_fd(guest->sock, VU_SET_VRING_KICK, index, queue->kick_fd);
     vu_set_state(guest->sock, VU_SET_VRING_ENABLE, index, 1);
@@ -135,6 +150,9 @@ static void socket_close(GuestBlk *guest)
     if (guest->inflight_fd >= 0) {
         close(guest->inflight_fd);
     }
+    if (guest->log) {
+        munmap(guest->log, guest->log_bytes);
+    }
 }
 
 static const GuestTransport socket_transport = {
@@ -147,6 +165,47 @@ static const GuestTransport socket_transport = {
     .stop_queue = socket_stop_queue,
     .close = socket_close,
 };
+
+static void switch_logging(GuestBlk *guest, bool on)
+{
+    guest->logging = on;
+    socket_set_features(guest, guest->features);
+    for (unsigned i = 0; i < guest->conf.num_queues; i++) {
+        if (guest->queues[i].running) {
+            send_ring_address(guest, i);
+        }
+    }
+    vu_get_u64(guest->sock, VU_GET_FEATURES); /* it has come to this */
+}
+
+uint8_t *guest_blk_start_logging(GuestBlk *guest, size_t *bytes)
+{
+    size_t pages = (GUEST_BLK_BASE + guest->conf.memory_bytes) / 4096;
+    VuMessage msg = {
+        .header = { VU_SET_LOG_BASE, VU_VERSION, 16 },
+        .payload.inflight = { .mmap_size = pages / 8 },
+    };
+    int fd = memfd_create("log", MFD_CLOEXEC);
+
+    g_assert_cmphex(guest->protocol_features & VU_PROTOCOL_LOG_SHMFD, !=, 0);
+    g_assert_null(guest->log);
+    *bytes = guest->log_bytes = pages / 8;
+    g_assert_cmpint(ftruncate(fd, guest->log_bytes), ==, 0);
+    guest->log = mmap(NULL, guest->log_bytes, PROT_READ | PROT_WRITE,
+                      MAP_SHARED, fd, 0);
+    g_assert_true(guest->log != MAP_FAILED);
+    g_assert_true(vu_send(guest->sock, &msg, &fd, 1));
+    g_assert_true(vu_recv(guest->sock, &msg));
+    g_assert_cmpuint(msg.payload.u64, ==, 0);
+    close(fd);
+    switch_logging(guest, true);
+    return guest->log;
+}
+
+void guest_blk_stop_logging(GuestBlk *guest)
+{
+    switch_logging(guest, false);
+}
 
 static void describe_inflight(const GuestBlk *guest, VuMessage *msg,
                               uint32_t request)

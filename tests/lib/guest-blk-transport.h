@@ -58,6 +58,9 @@ struct GuestBlk {
     uint64_t protocol_features;
     int inflight_fd;        /* -1: nobody keeps what is in flight */
     uint64_t inflight_bytes;
+    bool logging;
+    uint8_t *log;           /* NULL: there has been none */
+    size_t log_bytes;
     /* qemu */
     void *transport_state;
 };

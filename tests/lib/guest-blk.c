@@ -223,10 +223,12 @@ uint32_t guest_blk_stop_queue(GuestBlk *guest, unsigned index)
     return base;
 }
 
-void guest_blk_stop_queue_quietly(GuestBlk *guest, unsigned index)
+uint32_t guest_blk_stop_queue_quietly(GuestBlk *guest, unsigned index)
 {
-    guest->transport->stop_queue(guest, index);
+    uint32_t base = guest->transport->stop_queue(guest, index);
+
     guest->queues[index].running = false;
+    return base;
 }
 
 void guest_blk_reset(GuestBlk *guest)

@@ -80,8 +80,9 @@ void guest_blk_start_queue_on(GuestBlk *guest, unsigned index, int kick_fd);
 /* Drains and stops; returns the base the device went to. Requests that came
  * back meanwhile are marked done. */
 uint32_t guest_blk_stop_queue(GuestBlk *guest, unsigned index);
-/* The same for a ring that makes no sense any more: nothing is taken back. */
-void guest_blk_stop_queue_quietly(GuestBlk *guest, unsigned index);
+/* The same, and nothing is taken back: for a ring that makes no sense any
+ * more, or that shall stay as the device left it. */
+uint32_t guest_blk_stop_queue_quietly(GuestBlk *guest, unsigned index);
 /* Goes on with the ring as it is. */
 void guest_blk_resume_queue(GuestBlk *guest, unsigned index, uint32_t base);
 /* Socket only. Has the server note what is in flight; before the queues are
@@ -90,6 +91,15 @@ void guest_blk_keep_inflight(GuestBlk *guest);
 /* Socket only. The server has died: goes on with the one that now listens on
  * @path, in the middle of everything. */
 void guest_blk_reconnect(GuestBlk *guest, const char *path);
+/*
+ * Socket only. As a front end does when its machine begins to migrate, while
+ * queues run or not: the device marks each page it writes. Returns the bits,
+ * one for each 4 KiB from guest address 0, *bytes of them, until the guest is
+ * freed.
+ */
+uint8_t *guest_blk_start_logging(GuestBlk *guest, size_t *bytes);
+void guest_blk_stop_logging(GuestBlk *guest);
+
 /* A reset by the driver: stops all queues, resets the device, negotiates. */
 void guest_blk_reset(GuestBlk *guest);
 

@@ -22,6 +22,7 @@
  */
 #include <errno.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "engine-internal.h"
@@ -288,10 +289,11 @@ static const unsigned setup_flags[] = {
     /* Linux 6.1 */
     IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL |
         IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
-        IORING_SETUP_TASKRUN_FLAG,
+        IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_R_DISABLED,
     /* Linux 5.19 */
     IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL |
-        IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+        IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
+        IORING_SETUP_R_DISABLED,
     /* Linux 5.6 */
     IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE,
 };
@@ -324,6 +326,42 @@ static void luring_limit_workers(struct io_uring *ring, AioContext *ctx)
     unsigned workers[2] = { max ? max : DEFAULT_MAX_WORKERS, 0 };
 
     io_uring_register_iowq_max_workers(ring, workers);
+}
+
+/* The library of Debian 12 has no symbols for these. */
+static int luring_register(struct io_uring *ring, unsigned op, void *arg,
+                           unsigned n)
+{
+    return syscall(SYS_io_uring_register, ring->ring_fd, op, arg, n) < 0
+               ? -errno : 0;
+}
+
+/*
+ * A ring is a way around a seccomp filter: whoever can write to its memory
+ * could have it open files and sockets. It is born asleep, told what it may
+ * do for the rest of its life, and woken. Kernels that do not know how to be
+ * asleep (before Linux 5.10) run it as it is.
+ */
+static int luring_restrict(struct io_uring *ring)
+{
+    static const uint8_t ops[] = {
+        IORING_OP_READ, IORING_OP_WRITE, IORING_OP_READV, IORING_OP_WRITEV,
+        IORING_OP_FSYNC,
+    };
+    struct io_uring_restriction allowed[G_N_ELEMENTS(ops)] = { 0 };
+    int err;
+
+    if (!(ring->flags & IORING_SETUP_R_DISABLED)) {
+        return 0;
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(ops); i++) {
+        allowed[i].opcode = IORING_RESTRICTION_SQE_OP;
+        allowed[i].sqe_op = ops[i];
+    }
+    err = luring_register(ring, IORING_REGISTER_RESTRICTIONS, allowed,
+                          G_N_ELEMENTS(ops));
+    return err ? err : luring_register(ring, IORING_REGISTER_ENABLE_RINGS,
+                                       NULL, 0);
 }
 
 static const char *luring_advice(int err)
@@ -365,7 +403,7 @@ static const EngineOps luring_ops = {
 
 /* Returns the entries of the completion queue, or negative errno with @call
  * saying what failed. */
-static int luring_open(LUring *luring, const char **call)
+static int luring_open(LUring *luring, AioContext *ctx, const char **call)
 {
     int entries, err;
 
@@ -381,7 +419,11 @@ static int luring_open(LUring *luring, const char **call)
         return entries;
     }
     *call = "io_uring_register";
+    luring_limit_workers(&luring->ring, ctx);
     err = io_uring_register_eventfd(&luring->ring, luring->event_fd);
+    if (!err) {
+        err = luring_restrict(&luring->ring);
+    }
     if (err) {
         io_uring_queue_exit(&luring->ring);
         close(luring->event_fd);
@@ -394,7 +436,7 @@ Engine *luring_new(AioContext *ctx, GError **error)
 {
     g_autofree LUring *luring = g_new0(LUring, 1);
     const char *call;
-    int entries = luring_open(luring, &call);
+    int entries = luring_open(luring, ctx, &call);
 
     if (entries < 0) {
         g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(-entries),
@@ -403,7 +445,6 @@ Engine *luring_new(AioContext *ctx, GError **error)
         return NULL;
     }
     luring->engine.ops = &luring_ops;
-    luring_limit_workers(&luring->ring, ctx);
     submit_queue_init(&luring->engine.queue, ctx, &luring_queue_ops, entries);
     luring->reap_bh = aio_bh_new(ctx, luring_ready, luring);
     luring->handler = aio_handler_add(ctx, luring->event_fd,

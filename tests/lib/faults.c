@@ -67,6 +67,7 @@ static int fault_uring_init(unsigned entries, struct io_uring *ring,
     if (params->flags & faults.uring_flags_refused) {
         return -EINVAL;
     }
+    faults.uring = ring;
     return engine_syscalls_linux.uring_init(entries, ring, params);
 }
 

@@ -28,6 +28,8 @@ typedef struct Faults {
     bool refuse_aio_flags;  /* io_submit() knows no RWF_ flags */
     unsigned threads_left;  /* pthread_create() says EAGAIN after these */
 
+    struct io_uring *uring; /* the last one that was made */
+
     /* counters; workers add to the last five */
     unsigned submit_calls;
     unsigned setup_calls;

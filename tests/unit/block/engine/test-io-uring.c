@@ -82,6 +82,45 @@ static void test_plainer_setups(void)
     }
 }
 
+/* Who gets hold of the ring's memory can make it read and write, and nothing
+ * else: not open a file, not make a socket. */
+static int refused_op(struct io_uring *ring, uint8_t op)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
+    struct io_uring_cqe *cqe;
+    int res;
+
+    io_uring_prep_rw(op, sqe, AT_FDCWD, "/etc/passwd", 0, 0);
+    g_assert_cmpint(io_uring_submit_and_wait(ring, 1), >=, 0);
+    g_assert_cmpint(io_uring_wait_cqe(ring, &cqe), ==, 0);
+    res = cqe->res;
+    io_uring_cqe_seen(ring, cqe);
+    return res;
+}
+
+static void test_restricted(void)
+{
+    static const uint8_t ops[] = {
+        IORING_OP_OPENAT, IORING_OP_OPENAT2, IORING_OP_SOCKET,
+        IORING_OP_CONNECT, IORING_OP_UNLINKAT, IORING_OP_SENDMSG,
+        IORING_OP_FALLOCATE, IORING_OP_STATX,
+    };
+    EngineRig *rig;
+    struct io_uring *ring;
+
+    faults_reset();
+    rig = eng_new(ENGINE_IO_URING, FILE_BYTES, 0);
+    if (!rig) {
+        return;
+    }
+    ring = faults.uring;
+    for (unsigned i = 0; i < G_N_ELEMENTS(ops); i++) {
+        g_assert_cmpint(refused_op(ring, ops[i]), ==, -EACCES);
+    }
+    write_and_read_back(rig);
+    eng_free(rig);
+}
+
 /* One flush of more than the submission ring holds. */
 static void test_ring_full(void)
 {
@@ -194,6 +233,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/io-uring/fall-back", test_fall_back);
     g_test_add_func("/io-uring/plainer-setups", test_plainer_setups);
+    g_test_add_func("/io-uring/restricted", test_restricted);
     g_test_add_func("/io-uring/ring-full", test_ring_full);
     g_test_add_func("/io-uring/refused-leaves-ring", test_refused_leaves_ring);
     g_test_add_func("/io-uring/wakes-sleeper", test_wakes_sleeper);

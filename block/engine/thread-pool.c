@@ -61,12 +61,14 @@ static int worker_create(Worker *worker)
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, STACK_BYTES);
     /* Signals are for others; but a fault in guest memory that was taken
-     * away is the worker's own, and its handler must be asked. */
+     * away is the worker's own, as is a system call that a sandbox refuses,
+     * and its handler must be asked. */
     sigfillset(&blocked);
     sigdelset(&blocked, SIGBUS);
     sigdelset(&blocked, SIGSEGV);
     sigdelset(&blocked, SIGFPE);
     sigdelset(&blocked, SIGILL);
+    sigdelset(&blocked, SIGSYS);
     pthread_sigmask(SIG_SETMASK, &blocked, &before);
     err = engine_syscalls->thread_create(&worker->thread, &attr,
                                          thread_pool_worker, worker);

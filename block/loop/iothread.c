@@ -58,7 +58,8 @@ static void *iothread_run(void *opaque)
 /*
  * Signals are for the main thread: the new one is born with all blocked, but
  * for its own faults. A blocked SIGBUS would kill the process without asking
- * the handler that survives guest memory being taken away.
+ * the handler that survives guest memory being taken away; a blocked SIGSYS
+ * would end it without a word about the system call that was refused.
  */
 static int start_thread(IOThread *iothread)
 {
@@ -70,6 +71,7 @@ static int start_thread(IOThread *iothread)
     sigdelset(&blocked, SIGSEGV);
     sigdelset(&blocked, SIGFPE);
     sigdelset(&blocked, SIGILL);
+    sigdelset(&blocked, SIGSYS);
     pthread_sigmask(SIG_SETMASK, &blocked, &old);
     ret = pthread_create(&iothread->thread, NULL, iothread_run, iothread);
     pthread_sigmask(SIG_SETMASK, &old, NULL);

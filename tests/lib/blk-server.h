@@ -33,11 +33,10 @@ void blk_server_free(BlkServer *server);
 /* The program, and nothing in it, is given time to say goodbye: it is gone on
  * return. */
 void blk_server_kill(BlkServer *server);
-/* Another process in its place; returns once it listens. Supervised ones do
- * that themselves. */
 /* The program is asked to stop, and must end well. */
 void blk_server_stop(BlkServer *server);
-/* Another process in its place; returns once it listens. */
+/* Another process in its place; returns once it listens. Supervised ones do
+ * that themselves. */
 void blk_server_restart(BlkServer *server);
 
 const char *blk_server_path(const BlkServer *server);

@@ -3,8 +3,10 @@
  * Submit queue: FIFO between an engine's callers and the kernel.
  *
  * How it works: a request is appended and the flush is asked for at the end
- * of the plugged section; a long section flushes every max_batch requests, so
- * that the device works while the rest is still being collected. A flush hands
+ * of the plugged section. A section's first request is handed over at once,
+ * then the next two together, four, eight and so on up to max_batch: the
+ * device has work from the first moment, and n requests cost log(n) calls.
+ * (Neighbours were merged before they came here.) A flush hands
  * over until the queue is empty or the kernel says "not now". Example: 32
  * requests, the kernel takes 20, refuses the 21st with -EINVAL, takes 5 and
  * then says -EAGAIN: 25 are in flight, one fails from the loop, 6 stay.
@@ -29,6 +31,7 @@
 #define RETRY_NS (1000 * 1000)
 
 static void queue_flush(void *opaque);
+static void queue_end_section(void *opaque);
 static void queue_retry(void *opaque);
 static void queue_call_back(void *opaque);
 
@@ -43,11 +46,13 @@ void submit_queue_init(SubmitQueue *queue, AioContext *ctx,
         .ctx = ctx,
         .capacity = capacity,
         .max_batch = max_batch ? max_batch : DEFAULT_MAX_BATCH,
-        .flush = { .fn = queue_flush, .opaque = queue },
+        .batch = 1,
+        .flush = { .fn = queue_end_section, .opaque = queue },
         .over_bh = aio_bh_new(ctx, queue_call_back, queue),
     };
     queue->serial =
         (uint64_t)__atomic_fetch_add(&next_id, 1, __ATOMIC_RELAXED) << 48;
+    queue->burst = ++queue->serial;
     queue->tail = &queue->head;
     queue->over_tail = &queue->over;
     aio_timer_init(&queue->retry, ctx, queue_retry, queue);
@@ -96,7 +101,7 @@ static EngineRequest *queue_pop(SubmitQueue *queue)
 
 /* The first @n are the kernel's now. Neighbours mostly share their stats, so
  * that counting costs one update per call and not one per request. */
-static void queue_taken(SubmitQueue *queue, unsigned n, uint64_t burst)
+static void queue_taken(SubmitQueue *queue, unsigned n)
 {
     uint64_t call = ++queue->serial;
 
@@ -108,7 +113,7 @@ static void queue_taken(SubmitQueue *queue, unsigned n, uint64_t burst)
         do {
             queue_pop(queue);
         } while (++run < n && queue->head->stats == stats);
-        engine_stats_burst(stats, burst, run);
+        engine_stats_burst(stats, queue->burst, run);
         stats_add(&stats->taken[queue->ops->engine], run);
         if (queue->ops->one_call) {
             engine_stats_call(stats, call, run);
@@ -131,8 +136,6 @@ static void queue_refuse_first(SubmitQueue *queue, int err)
 /* Hands over until nothing is left or nothing more is taken. */
 static void queue_run(SubmitQueue *queue)
 {
-    uint64_t burst = ++queue->serial;
-
     queue->running = true;
     queue->blocked = false;
     while (queue->queued && !queue->blocked) {
@@ -142,7 +145,7 @@ static void queue_run(SubmitQueue *queue)
 
         g_assert(n <= (int)max);
         if (n > 0) {
-            queue_taken(queue, n, burst);
+            queue_taken(queue, n);
         } else if (n == 0 || is_transient(n)) {
             queue->blocked = true;
         } else {
@@ -173,6 +176,15 @@ static void queue_flush(void *opaque)
     }
 }
 
+static void queue_end_section(void *opaque)
+{
+    SubmitQueue *queue = opaque;
+
+    queue_flush(queue);
+    queue->batch = 1;
+    queue->burst = ++queue->serial;
+}
+
 static void queue_retry(void *opaque)
 {
     SubmitQueue *queue = opaque;
@@ -181,18 +193,29 @@ static void queue_retry(void *opaque)
     queue_flush(queue);
 }
 
-void submit_queue_add(SubmitQueue *queue, EngineRequest *req)
+/* How many may collect before they go, section or not. */
+static unsigned early_at(const SubmitQueue *queue, const EngineRequest *req)
 {
     unsigned max_batch = queue->max_batch;
 
-    queue_append(queue, req);
     if (req->max_batch && req->max_batch < max_batch) {
         max_batch = req->max_batch;
     }
-    if (queue->queued >= max_batch) {
+    /* Memory does not wait for work, and workers start one by one. */
+    if (!queue->ops->one_call || req->flags & ENGINE_IN_MEMORY) {
+        return max_batch;
+    }
+    return MIN(max_batch, queue->batch);
+}
+
+void submit_queue_add(SubmitQueue *queue, EngineRequest *req)
+{
+    queue_append(queue, req);
+    /* Also for one that goes at once: the end of the section resets batch. */
+    blk_io_plug_call(queue->ctx, &queue->flush);
+    if (queue->queued >= early_at(queue, req)) {
+        queue->batch = MIN(2 * queue->batch, queue->max_batch);
         queue_flush(queue);
-    } else {
-        blk_io_plug_call(queue->ctx, &queue->flush);
     }
 }
 

@@ -40,14 +40,16 @@ struct SubmitQueue {
     unsigned queued;
     unsigned in_flight; /* with the kernel, or with workers */
     unsigned capacity;  /* of in_flight */
-    unsigned max_batch; /* submit early at this many */
+    unsigned max_batch; /* submit early at this many, or at ... */
+    unsigned batch;     /* ... this many, which grows in a plugged section */
     bool running;       /* handing over: do not enter again */
     bool blocked;       /* not now: a completion or the timer unblocks */
     BlkPlugCall flush;
     AioTimer retry;
     EngineRequest *over, **over_tail; /* done, cb still to be called */
     AioBH *over_bh;
-    uint64_t serial;    /* ids for EngineStats: low bits tell queues apart */
+    uint64_t serial;    /* ids for EngineStats: high bits tell queues apart */
+    uint64_t burst;     /* id of the plugged section */
 };
 
 void submit_queue_init(SubmitQueue *queue, AioContext *ctx,
@@ -55,7 +57,8 @@ void submit_queue_init(SubmitQueue *queue, AioContext *ctx,
 /* Nothing is queued, in flight or over. */
 void submit_queue_destroy(SubmitQueue *queue);
 
-/* Queues; handed over at the end of the section, or early at max_batch. */
+/* Queues; handed over at the end of the section or earlier: the first at once,
+ * then in batches that double up to max_batch. */
 void submit_queue_add(SubmitQueue *queue, EngineRequest *req);
 
 /* Queues a request that was told to come again (-EAGAIN as its result): it

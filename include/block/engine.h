@@ -51,7 +51,7 @@ typedef enum EngineOp {
 typedef struct EngineStats {
     uint64_t host_requests; /* I/O requests handed to the kernel */
     uint64_t submit_calls;  /* system calls that handed them over */
-    uint64_t bursts;        /* flushes of a queue that had our requests */
+    uint64_t bursts;        /* plugged sections that had our requests */
     uint64_t would_block;   /* native: came back, as they would have waited */
     uint64_t detours;       /* native: to a worker, tried or not */
     uint64_t inlined;       /* transfers that the home thread made itself */

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "block/engine/engine-internal.h"
 #include "block/plug.h"
 
 static bool open_file(EngineRig *rig, int64_t bytes, int open_flags)
@@ -181,9 +182,15 @@ void eng_submit(RigRequest *r)
     rig->submitting = outer;
 }
 
+void eng_hold_back(EngineRig *rig)
+{
+    rig->engine->queue.batch = rig->engine->queue.max_batch;
+}
+
 void eng_burst(EngineRig *rig, unsigned n, EngineOp op, size_t bytes)
 {
     blk_io_plug(rig->ctx);
+    eng_hold_back(rig);
     for (unsigned i = 0; i < n; i++) {
         eng_submit(eng_prepare(rig, i, op, (int64_t)i * bytes, bytes));
     }

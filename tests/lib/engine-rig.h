@@ -60,6 +60,9 @@ RigRequest *eng_prepare(EngineRig *rig, unsigned i, EngineOp op,
 void eng_scatter(RigRequest *r, unsigned niov);
 void eng_submit(RigRequest *r);
 
+/* In a plugged section: nothing of it goes early but for a full batch. */
+void eng_hold_back(EngineRig *rig);
+
 /* Prepares and submits requests [0, n) in one plugged section: @bytes each,
  * one behind the other from offset 0. */
 void eng_burst(EngineRig *rig, unsigned n, EngineOp op, size_t bytes);

@@ -133,6 +133,7 @@ static void test_ring_full(void)
         return;
     }
     blk_io_plug(rig->ctx);
+    eng_hold_back(rig);
     for (unsigned i = 0; i < RIG_REQUESTS; i++) {
         eng_submit(eng_prepare(rig, i, ENGINE_WRITE, i * 4096, 4096));
     }

@@ -19,6 +19,7 @@ typedef struct Fixture {
     int ret[MAX_REQUESTS];      /* 1: not called back */
     unsigned called_back;
     bool submitting;
+    unsigned batch;             /* the first early one of each section */
 
     /* the kernel */
     int script[8];              /* an answer per call; the last one stays */
@@ -77,6 +78,7 @@ static void set_up(const AioParams *params, unsigned capacity)
     f->handed = g_string_new("");
     f->script[0] = f->script[1] = f->script[2] = f->script[3] = INT_MAX;
     f->script[4] = f->script[5] = f->script[6] = f->script[7] = INT_MAX;
+    f->batch = 1024;
     submit_queue_init(&f->queue, f->ctx, &ops, capacity);
     for (unsigned i = 0; i < MAX_REQUESTS; i++) {
         f->requests[i].cb = call_back;
@@ -107,6 +109,7 @@ static void add(unsigned from, unsigned to)
 {
     f->submitting = true;
     blk_io_plug(f->ctx);
+    f->queue.batch = f->batch;
     for (unsigned i = from; i < to; i++) {
         submit_queue_add(&f->queue, &f->requests[i]);
     }
@@ -140,6 +143,40 @@ static void test_early(void)
     set_up(NULL, 1024);
     add(0, 64);
     g_assert_cmpstr(f->handed->str, ==, "32 32");
+    tear_down();
+}
+
+/* The device gets its first request before the second is collected. */
+static void test_early_batches_double(void)
+{
+    set_up(NULL, 1024);
+    f->batch = 1;
+    add(0, 64);
+    g_assert_cmpstr(f->handed->str, ==, "1 2 4 8 16 32 1");
+    g_assert_cmpuint(f->stats[0].bursts, ==, 1);
+    g_assert_cmpuint(f->stats[0].submit_calls, ==, 7);
+    g_string_truncate(f->handed, 0);
+    for (unsigned i = 0; i < 8; i++) {
+        f->requests[i].max_batch = 2;
+    }
+    add(0, 8); /* the next section begins small again */
+    g_assert_cmpstr(f->handed->str, ==, "1 2 2 2 1");
+    g_string_truncate(f->handed, 0);
+    add(8, 9);
+    g_assert_cmpstr(f->handed->str, ==, "1");
+    g_assert_cmpuint(f->stats[0].bursts, ==, 3);
+    tear_down();
+}
+
+static void test_early_in_memory(void)
+{
+    set_up(NULL, 1024);
+    f->batch = 1;
+    for (unsigned i = 0; i < 64; i++) {
+        f->requests[i].flags = ENGINE_IN_MEMORY;
+    }
+    add(0, 40);
+    g_assert_cmpstr(f->handed->str, ==, "32 8");
     tear_down();
 }
 
@@ -366,6 +403,9 @@ int main(int argc, char **argv)
     g_test_add_func("/submit-queue/no-section", test_no_section);
     g_test_add_func("/submit-queue/early", test_early);
     g_test_add_func("/submit-queue/early-limits", test_early_limits);
+    g_test_add_func("/submit-queue/early-batches-double",
+                    test_early_batches_double);
+    g_test_add_func("/submit-queue/early-in-memory", test_early_in_memory);
     g_test_add_func("/submit-queue/partial", test_partial);
     g_test_add_func("/submit-queue/capacity", test_capacity);
     g_test_add_func("/submit-queue/again-in-flight", test_again_in_flight);

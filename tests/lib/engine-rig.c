@@ -184,7 +184,15 @@ void eng_submit(RigRequest *r)
 
 void eng_hold_back(EngineRig *rig)
 {
+    static const EngineType types[] = { ENGINE_NATIVE, ENGINE_IO_URING };
+    bool is_auto = engine_type(rig->engine) == ENGINE_AUTO;
+
     rig->engine->queue.batch = rig->engine->queue.max_batch;
+    for (unsigned i = 0; is_auto && i < G_N_ELEMENTS(types); i++) {
+        SubmitQueue *queue = &engine_get(rig->ctx, types[i])->queue;
+
+        queue->batch = queue->max_batch;
+    }
 }
 
 void eng_burst(EngineRig *rig, unsigned n, EngineOp op, size_t bytes)

@@ -84,13 +84,21 @@ class Export:
     direct: bool = True
     writable: bool = True
     iothreads: int = 0
+    node: str = ""      # another export's node is served, and image not opened
     blockdev: dict = dataclasses.field(default_factory=dict)
     export: dict = dataclasses.field(default_factory=dict)
 
+    def node_name(self):
+        """What it serves."""
+        return self.node or f"node-{self.name}"
+
     def blockdev_option(self):
-        """--blockdev of the image."""
+        """--blockdev of the image: a raw file, unless blockdev names a driver."""
+        if "driver" in self.blockdev:
+            return option_text({"node-name": self.node_name(), "discard": "unmap",
+                                **self.blockdev})
         return option_text({
-            "driver": "file", "node-name": f"node-{self.name}",
+            "driver": "file", "node-name": self.node_name(),
             "filename": self.image, "aio": self.engine,
             "cache": {"direct": self.direct}, "discard": "unmap",
             "read-only": not self.writable, **self.blockdev})
@@ -99,7 +107,7 @@ class Export:
         """--export of the node on a socket."""
         option = {
             "type": "vhost-user-blk", "id": self.name,
-            "node-name": f"node-{self.name}", "writable": self.writable,
+            "node-name": self.node_name(), "writable": self.writable,
             "addr": {"type": "unix", "path": socket},
             "num-queues": self.queues, **self.export}
         threads = [f"{self.name}-t{i}" for i in range(self.iothreads)]
@@ -125,8 +133,9 @@ class Daemon:
         for export, socket in zip(self.exports, self.sockets):
             for i in range(export.iothreads):
                 words += ["--object", f"iothread,id={export.name}-t{i}"]
-            words += ["--blockdev", export.blockdev_option(),
-                      "--export", export.export_option(socket)]
+            if not export.node:
+                words += ["--blockdev", export.blockdev_option()]
+            words += ["--export", export.export_option(socket)]
         return words + (["--stats"] if self.has_stats() else [])
 
     def has_stats(self):

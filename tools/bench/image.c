@@ -225,6 +225,20 @@ static bool fill_file(const char *path, int flags, int64_t size,
     return good;
 }
 
+/* All of it is a hole. */
+static bool empty_file(const char *path, int64_t size, GError **error)
+{
+    int fd = g_open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    bool good = fd >= 0 ? ftruncate(fd, size) == 0 ||
+                              fail(path, "ftruncate", error)
+                        : fail(path, "open", error);
+
+    if (fd >= 0) {
+        g_close(fd, NULL);
+    }
+    return good;
+}
+
 static bool prepare_file(const BenchSpecImage *image, unsigned index,
                          GError **error)
 {
@@ -234,6 +248,9 @@ static bool prepare_file(const BenchSpecImage *image, unsigned index,
 
     if (g_mkdir_with_parents(folder, 0755) < 0) {
         return fail(folder, "mkdir", error);
+    }
+    if (image->sparse) {
+        return empty_file(path, image->size, error);
     }
     if (stat(path, &st) == 0 && S_ISREG(st.st_mode) &&
         st.st_size == image->size && st.st_blocks * 512 >= image->size) {
@@ -307,6 +324,9 @@ bool bench_image_settle(const BenchSpecImage *image, GError **error)
     for (unsigned i = 0; i < MAX(image->count, 1); i++) {
         g_autofree char *path = bench_image_path(image, i);
 
+        if (image->sparse && !empty_file(path, image->size, error)) {
+            return false;
+        }
         if (image->warm ? !read_through(path, error)
                         : !drop_cache(path, error)) {
             return false;
@@ -315,14 +335,21 @@ bool bench_image_settle(const BenchSpecImage *image, GError **error)
     return true;
 }
 
+/* What takes memory, or was but an empty file. */
+static bool is_temporary(const BenchSpecImage *image)
+{
+    return image->kind == BENCH_IMAGE_TMPFS ||
+           (image->kind == BENCH_IMAGE_FILE && image->sparse);
+}
+
 void bench_image_release(const BenchSpecImage *image)
 {
     if (image->kind == BENCH_IMAGE_ZRAM) {
         zram_release(image);
     }
     bench_qcow2_release(image);
-    for (unsigned i = 0; image->kind == BENCH_IMAGE_TMPFS &&
-                         i < MAX(image->count, 1); i++) {
+    for (unsigned i = 0; is_temporary(image) && i < MAX(image->count, 1);
+         i++) {
         g_autofree char *path = bench_image_path(image, i);
 
         g_unlink(path);

@@ -178,6 +178,7 @@ static bool read_image(SpecReader *r, const char *group, const char *name)
         !options_take_str(opts, "path", &image->path, &r->error) ||
         !options_take_size(opts, "size", &image->size, &r->error) ||
         !options_take_uint(opts, "count", 64, &image->count, &r->error) ||
+        !options_take_bool(opts, "sparse", &image->sparse, &r->error) ||
         !options_take_bool(opts, "warm", &image->warm, &r->error) ||
         !options_take_str(opts, "qcow2", &image->qcow2, &r->error) ||
         !options_take_size(opts, "qcow2_size", &image->qcow2_size,

@@ -27,6 +27,7 @@ typedef struct BenchSpecImage {
     char *path;
     int64_t size;
     uint64_t count;        /* of files: path, path.1, path.2 ... */
+    bool sparse;           /* a file: emptied before each run, not written */
     bool warm;             /* read into the page cache before each run */
     char *qcow2;           /* options of an image at path.qcow2; NULL: none */
     int64_t qcow2_size;    /* of its disk; 0: as the image */

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * aio=auto decides: by what a file is. Called by protocol drivers through
- * block/auto.h; asked for each request by auto.c.
+ * aio=auto: the ways that requests of a file can go, by what the file is.
+ * Called by protocol drivers through block/auto.h.
  *
- * The one rule: no way that is chosen may wait in the home thread for anything
- * but memory. io_submit() for a file that does not know RWF_NOWAIT could.
+ * The one rule: no way may wait in the home thread for anything but memory.
+ * io_submit() for a file that does not know RWF_NOWAIT could.
  */
 #include "auto-file.h"
 
 #include <string.h>
 
 #include "block/log.h"
+
+/* --- What is said about it --- */
 
 static bool tracing; /* relaxed atomic */
 
@@ -26,43 +28,116 @@ bool auto_trace_enable(const char *event)
     return true;
 }
 
-/* A burst is copied by one io_submit(). Not by io_uring, whose kernel threads
- * would make each copy. */
-static Engine *for_memory(AioContext *ctx)
+bool auto_is_traced(void)
 {
-    Engine *engine = engine_try(ctx, ENGINE_NATIVE, NULL);
-
-    return engine ? engine : engine_get(ctx, ENGINE_THREADS);
+    return __atomic_load_n(&tracing, __ATOMIC_RELAXED);
 }
 
-static Engine *first_choice(AioContext *ctx, const AutoFacts *facts,
-                            const char **why)
+static void trace_file(const AutoFile *file, const char *why)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+    const AutoMeter *meter = &file->meters[0];
+
+    for (unsigned i = 0; i < meter->n_ways; i++) {
+        g_string_append_printf(text, "%s%s", i == 0   ? ""
+                                             : i == 1 ? ", or perhaps "
+                                                      : ", ",
+                               engine_type_name(meter->ways[i].type));
+    }
+    log_info("auto: %s: %s: %s", file->name, why, text->str);
+}
+
+/* --- Ways --- */
+
+typedef struct Ways {
+    unsigned n;
+    AutoWay way[AUTO_MAX_WAYS];
+} Ways;
+
+static void add(Ways *ways, Engine *engine)
+{
+    ways->way[ways->n++] = (AutoWay){ engine->ops->type, engine };
+}
+
+/* Its engine is made when it is to be tried. */
+static void add_later(Ways *ways, EngineType type)
+{
+    ways->way[ways->n++] = (AutoWay){ type, NULL };
+}
+
+/*
+ * The threads engine copies in the home thread what is small and fast; native
+ * does so with what comes alone, and has a burst copied by one io_submit(),
+ * which pays with devices: they see a burst as one. Not io_uring, whose kernel
+ * threads would make each copy.
+ */
+static void add_for_memory(Ways *ways, AioContext *ctx,
+                           const AutoFacts *facts)
+{
+    Engine *native = facts->is_device ? engine_try(ctx, ENGINE_NATIVE, NULL)
+                                      : NULL;
+
+    if (native) {
+        add(ways, native);
+    }
+    add(ways, engine_get(ctx, ENGINE_THREADS));
+    if (!facts->is_device) {
+        add_later(ways, ENGINE_NATIVE);
+    }
+}
+
+static void add_for_disk(Ways *ways, AioContext *ctx)
+{
+    Engine *engine = auto_asynchronous(ctx);
+
+    add(ways, engine);
+    if (engine->ops->type == ENGINE_NATIVE) {
+        add_later(ways, ENGINE_IO_URING);
+    }
+    if (engine->ops->type != ENGINE_THREADS) {
+        add(ways, engine_get(ctx, ENGINE_THREADS));
+    }
+}
+
+/* Returns why they are what they are. */
+static const char *add_ways(Ways *ways, AioContext *ctx,
+                            const AutoFacts *facts)
 {
     if (facts->in_memory) {
-        *why = "it is in memory";
-        return for_memory(ctx);
+        add_for_memory(ways, ctx, facts);
+        return "it is in memory";
     }
     if (facts->nowait) {
-        *why = "direct I/O that can say it would wait";
-        return auto_asynchronous(ctx);
+        add_for_disk(ways, ctx);
+        return "direct I/O that can say it would wait";
     }
-    *why = facts->direct ? "direct I/O that may wait anywhere"
-                         : "what is in the page cache is read at once";
-    return engine_get(ctx, ENGINE_THREADS);
+    add(ways, engine_get(ctx, ENGINE_THREADS));
+    if (facts->direct) {
+        return "direct I/O that may wait anywhere";
+    }
+    add_later(ways, ENGINE_IO_URING);
+    return "it has a page cache";
 }
 
 AutoFile *auto_file_new(AioContext *ctx, const AutoFacts *facts)
 {
     AutoFile *file = g_new0(AutoFile, 1);
-    const char *why;
-    Engine *engine = first_choice(ctx, facts, &why);
+    Ways ways = { 0 };
+    const char *why = add_ways(&ways, ctx, facts);
 
+    file->ctx = ctx;
+    file->name = facts->name;
+    file->page_cache = !facts->direct && !facts->in_memory;
     for (unsigned i = 0; i < AUTO_CLASS__COUNT; i++) {
-        file->way[i] = engine;
+        AutoMeter *meter = &file->meters[i];
+
+        meter->file = file;
+        meter->n_ways = ways.n;
+        memcpy(meter->ways, ways.way, sizeof(ways.way));
+        auto_meter_init(meter);
     }
-    if (__atomic_load_n(&tracing, __ATOMIC_RELAXED)) {
-        log_info("auto: %s: %s, as %s", facts->name,
-                 engine_type_name(engine->ops->type), why);
+    if (auto_is_traced()) {
+        trace_file(file, why);
     }
     return file;
 }

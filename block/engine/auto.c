@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * aio=auto: hands each request to the engine that is right for it. Made by
- * engine.c, one for each context; auto-file.c decides.
+ * engine.c, one for each context; auto-file.c and auto-meter.c decide.
  *
- * How it works: an AutoFile has an engine for each class of requests, so that
- * a request costs two loads. From there on it is that engine's request as if
- * the user had named it: bursts of a section are collected by the engines'
- * own queues, a file whose requests go two ways makes two bursts. Nothing is
- * ordered between engines, as nothing is within one: a flush covers writes
- * that have completed, on whatever engine, because fdatasync() does.
+ * How it works: an AutoFile has a way for each class of requests, which changes
+ * from time to time, never for a single request. From there on it is that
+ * engine's request as if the user had named it: bursts of a section are
+ * collected by the engines' own queues, and a file whose requests go two ways
+ * makes two bursts. Nothing is ordered between engines, as nothing is within
+ * one: a flush covers writes that have completed, on whatever engine, because
+ * fdatasync() does.
  */
 #include "auto-file.h"
 #include "block/log.h"
@@ -59,13 +60,28 @@ Engine *auto_asynchronous(AioContext *ctx)
     return a->asynchronous;
 }
 
-static void auto_submit(Engine *engine, EngineRequest *req)
+static Engine *choose(Auto *a, EngineRequest *req)
 {
     AutoFile *file = req->auto_file;
+    AutoMeter *meter;
 
-    engine_submit_started(file ? auto_file_way(file, req)
-                               : container_of(engine, Auto, engine)->threads,
-                          req);
+    if (!file) {
+        return a->threads;
+    }
+    meter = auto_file_meter(file, req);
+    return meter->n_ways == 1 || req->op == ENGINE_FDSYNC
+               ? meter->ways[0].engine : auto_meter_submit(meter, req);
+}
+
+static void auto_submit(Engine *engine, EngineRequest *req)
+{
+    Auto *a = container_of(engine, Auto, engine);
+
+    if (req->auto_file && req->auto_file->page_cache &&
+        threads_try_page_cache(a->threads, req)) {
+        return;
+    }
+    engine_submit_started(choose(a, req), req);
 }
 
 static void auto_free(Engine *engine)

@@ -60,6 +60,14 @@ bool threads_has_finished_inline(AioContext *ctx);
  */
 bool threads_try_in_memory(AioContext *ctx, EngineRequest *req);
 
+/*
+ * Tries a started request in the home thread if it is a read that is marked
+ * ENGINE_NOWAIT_READ, as the threads engine does. Returns whether it is over,
+ * and completes from the loop; else what remains of it may go to any engine.
+ * Context: home
+ */
+bool threads_try_page_cache(Engine *threads, EngineRequest *req);
+
 /* --- engine-request.c: one request's way --- */
 
 /* What the next attempt at a request has to do. */
@@ -109,6 +117,9 @@ static inline bool engine_request_dsync(const EngineRequest *req)
 /* Takes in what an attempt came to: bytes, or negative errno. Context: home,
  * or the worker that made the attempt */
 EngineProgress engine_request_advance(EngineRequest *req, ssize_t res);
+
+/* A request with a meter is over. Context: home */
+void auto_meter_finished(EngineRequest *req);
 
 /* Calls back with req->ret; the request is its owner's again. Context: home */
 void engine_request_finish(EngineRequest *req);

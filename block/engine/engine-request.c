@@ -25,6 +25,7 @@ void engine_request_start(EngineRequest *req)
     req->done = 0;
     req->rest = NULL;
     req->rest_niov = 0;
+    req->meter = NULL;
     req->calls = 0;
     req->ret = 0;
     req->sync_after = false;
@@ -106,6 +107,9 @@ void engine_request_finish(EngineRequest *req)
 {
     g_free(req->rest);
     req->rest = NULL;
+    if (req->meter) {
+        auto_meter_finished(req);
+    }
     req->cb(req, req->ret);
 }
 

@@ -197,6 +197,15 @@ bool threads_try_in_memory(AioContext *ctx, EngineRequest *req)
            threads_try_inline(engine_get(ctx, ENGINE_THREADS), req);
 }
 
+bool threads_try_page_cache(Engine *threads, EngineRequest *req)
+{
+    if (threads_try_inline(threads, req)) {
+        return true;
+    }
+    req->flags &= ~ENGINE_NOWAIT_READ; /* nobody need try again */
+    return false;
+}
+
 static void threads_submit(Engine *engine, EngineRequest *req)
 {
     if (!threads_try_inline(engine, req)) {

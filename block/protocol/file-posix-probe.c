@@ -262,6 +262,7 @@ static void probe_facts(BlockDriverState *bs, const struct stat *st)
         .name = s->path,
         .direct = bs->cache_direct,
         .in_memory = is_in_memory(bs, st),
+        .is_device = S_ISBLK(st->st_mode),
     };
     if (bs->cache_direct &&
         (s->aio == ENGINE_NATIVE || s->aio == ENGINE_AUTO)) {

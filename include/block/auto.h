@@ -18,6 +18,7 @@ typedef struct AutoFacts {
     bool direct;      /* not through the page cache */
     bool nowait;      /* direct, and knows RWF_NOWAIT */
     bool in_memory;   /* a transfer is a copy from memory */
+    bool is_device;   /* a block device */
 } AutoFacts;
 
 /* Makes those engines that the file needs now. Never fails: where the kernel

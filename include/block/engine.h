@@ -19,6 +19,7 @@
 
 typedef struct Engine Engine;
 typedef struct EngineRequest EngineRequest;
+typedef struct AutoMeter AutoMeter;
 
 typedef enum EngineType {
     ENGINE_THREADS,  /* preadv/pwritev in the thread pool */
@@ -56,6 +57,8 @@ typedef struct EngineStats {
     uint64_t detours;       /* native: to a worker, tried or not */
     uint64_t inlined;       /* transfers that the home thread made itself */
     uint64_t taken[ENGINE__COUNT]; /* handed over, by engine */
+    uint64_t tried; /* auto: sent another way to see what that costs */
+    uint64_t moved; /* auto: times when another way became the usual one */
     uint64_t batch[ENGINE_BATCH_BUCKETS]; /* of bursts, by requests of ours */
     /* private to block/engine: the burst and the call being counted */
     uint64_t burst_id;
@@ -95,6 +98,7 @@ struct EngineRequest {
     size_t done;             /* bytes transferred so far */
     struct iovec *rest;      /* owned copy of what remains, or NULL */
     unsigned rest_niov;
+    AutoMeter *meter;        /* auto: counts it until it is over, or NULL */
     unsigned calls;          /* system calls that workers made for it */
     int ret;                 /* its result, while cb is still to be called */
     bool sync_after;         /* FUA without RWF_DSYNC: fdatasync at the end */

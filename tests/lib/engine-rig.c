@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "block/engine/engine-internal.h"
+#include "block/engine/auto-file.h"
 #include "block/plug.h"
 
 static bool open_file(EngineRig *rig, int64_t bytes, int open_flags)
@@ -184,15 +184,10 @@ void eng_submit(RigRequest *r)
 
 void eng_hold_back(EngineRig *rig)
 {
-    static const EngineType types[] = { ENGINE_NATIVE, ENGINE_IO_URING };
-    bool is_auto = engine_type(rig->engine) == ENGINE_AUTO;
+    Engine *engine = rig->auto_file ? rig->auto_file->meters[0].ways[0].engine
+                                    : rig->engine;
 
-    rig->engine->queue.batch = rig->engine->queue.max_batch;
-    for (unsigned i = 0; is_auto && i < G_N_ELEMENTS(types); i++) {
-        SubmitQueue *queue = &engine_get(rig->ctx, types[i])->queue;
-
-        queue->batch = queue->max_batch;
-    }
+    engine->queue.batch = engine->queue.max_batch;
 }
 
 void eng_burst(EngineRig *rig, unsigned n, EngineOp op, size_t bytes)

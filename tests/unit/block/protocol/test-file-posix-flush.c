@@ -17,6 +17,8 @@ static const char *const modes[] = {
     "aio=threads,cache.direct=on",
     "aio=native,cache.direct=on",
     "aio=io_uring",
+    "aio=auto",
+    "aio=auto,cache.direct=on",
 };
 
 static unsigned syncs; /* atomic, like the next */

@@ -10,7 +10,9 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "block/image.h"
 #include "block/plug.h"
+#include "block/protocol/file-posix.h"
 #include "tests/lib/count.h"
 #include "tests/lib/faults.h"
 #include "tests/lib/image.h"
@@ -26,6 +28,8 @@ static const char *const modes[] = {
     "aio=native,cache.direct=on",
     "aio=io_uring",
     "aio=io_uring,cache.direct=on",
+    "aio=auto",
+    "aio=auto,cache.direct=on",
 };
 
 static char buf[65536] __attribute__((aligned(4096)));
@@ -202,8 +206,13 @@ static void test_no_space(gconstpointer mode)
     test_detach_unref(bs);
 }
 
-static unsigned dsync_expected(const char *mode)
+static unsigned dsync_expected(const BlockDriverState *bs, const char *mode)
 {
+    const FileState *s = bs->opaque;
+
+    if (strstr(mode, "auto")) {
+        return s->facts.nowait && !s->facts.in_memory ? 0 : 1;
+    }
     return strstr(mode, "io_uring") || strstr(mode, "native") ? 0 : 1;
 }
 
@@ -247,7 +256,7 @@ static void test_fua(gconstpointer mode)
     g_assert_cmpint(write_fua(bs), ==, 0);
     g_assert_true(saw_fua);
     g_assert_cmpuint(faults_read(&faults.dsync_writes), ==,
-                     dsync_expected(mode));
+                     dsync_expected(bs, mode));
     test_detach_unref(bs);
 
     bs = test_open_attached("file,filename=%s,cache.no-flush=on,%s",
@@ -414,6 +423,34 @@ static void add(const char *name, GTestDataFunc fn)
     }
 }
 
+/* aio=auto goes by what the file is now. */
+static void test_reopened(void)
+{
+    g_autoptr(TestImage) image = test_image_new(SIZE);
+    BlockDriverState *bs;
+    FileState *s;
+    unsigned native;
+
+    faults_reset();
+    bs = test_open_attached("file,node-name=f0,filename=%s",
+                            test_image_path(image));
+    s = bs->opaque;
+    g_assert_cmpint(test_rw(bs, BLOCK_WRITE, 0, buf, 4096), ==, 0);
+    g_assert_cmpuint(faults.submit_calls, ==, 0);
+    if (file_reopen(bs, BDRV_OPEN_DIRECT, NULL)) {
+        native = s->facts.nowait && !s->facts.in_memory;
+        g_assert_cmpint(test_rw(bs, BLOCK_READ, 0, buf, 4096), ==, 0);
+        g_assert_cmpuint(faults.submit_calls, ==, native);
+        g_assert_true(file_reopen(bs, 0, NULL));
+        g_assert_false(s->facts.nowait);
+        g_assert_cmpint(test_rw(bs, BLOCK_WRITE, 0, buf, 4096), ==, 0);
+        g_assert_cmpuint(faults.submit_calls, ==, native);
+    } else {
+        g_test_skip("the file system of $TMPDIR has no O_DIRECT");
+    }
+    test_detach_unref(bs);
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -430,6 +467,7 @@ int main(int argc, char **argv)
     add("grows-in-bursts", test_grows_in_bursts);
     add("loop-512", test_loop_512);
     add("loop-4096", test_loop_4096);
+    g_test_add_func("/file-posix/reopened", test_reopened);
     ret = g_test_run();
     test_block_end();
     return ret;

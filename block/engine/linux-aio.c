@@ -11,7 +11,7 @@
  * leaves one wake-up behind that finds nothing.
  *
  * io_submit() itself never waits: requests carry RWF_NOWAIT where the file
- * knows it, and what the kernel hands back goes to threads.c.
+ * knows it, and what the kernel hands back goes to linux-aio-detour.c.
  *
  * The ring's layout is the kernel's, and not in a header: fs/aio.c promises it
  * by magic and incompat_features. Where they differ, as under emulated
@@ -23,6 +23,7 @@
 
 #include "block/stats.h"
 #include "engine-internal.h"
+#include "linux-aio-detour.h"
 #include "syscalls.h"
 
 #define MAX_EVENTS 1024
@@ -147,10 +148,17 @@ static const SubmitQueueOps laio_queue_ops = {
 };
 
 /* To a worker, who may wait. */
-static void laio_detour(SubmitQueue *queue, EngineRequest *req)
+static void laio_detour(LinuxAio *laio, EngineRequest *req)
 {
+    LaioDetour **detour = nowait_map_detour(req->nowait);
+
+    if (!*detour) {
+        *detour = laio_detour_new(&laio->engine.queue, laio->id);
+    }
     stats_add(&req->stats->detours, 1);
-    engine_request_forward(engine_get(queue->ctx, ENGINE_THREADS), req);
+    laio_prepare(laio, req);
+    req->iocb.aio_rw_flags &= ~RWF_NOWAIT;
+    laio_detour_submit(*detour, req);
 }
 
 /*
@@ -170,7 +178,7 @@ static void laio_submit(Engine *engine, EngineRequest *req)
     }
     if (req->nowait && req->op == ENGINE_WRITE &&
         nowait_map_expects_wait(req->nowait, req->offset)) {
-        laio_detour(queue, req);
+        laio_detour(laio, req);
         return;
     }
     submit_queue_add(queue, req);
@@ -199,7 +207,7 @@ static void laio_would_block(LinuxAio *laio, EngineRequest *req)
     if (req->op == ENGINE_WRITE) {
         nowait_map_learn(req->nowait, req->offset);
     }
-    laio_detour(queue, req);
+    laio_detour(laio, req);
 }
 
 /* res is a signed number in an unsigned field; res2 says nothing for files. */
@@ -216,6 +224,9 @@ static void laio_complete(LinuxAio *laio, const struct io_event *event)
         if (req->op == ENGINE_WRITE) {
             nowait_map_forget(req->nowait, req->offset);
         }
+    } else if (req->nowait &&
+               laio_detour_holds(*nowait_map_detour(req->nowait), req, res)) {
+        return;
     }
     engine_request_came_back(&laio->engine.queue, req, res);
 }

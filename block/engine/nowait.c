@@ -13,6 +13,8 @@
 
 #include <glib.h>
 
+#include "linux-aio-detour.h"
+
 #define REGION_BITS 20 /* 1 MiB: what a file system allocates in a piece */
 #define REGIONS     256
 #define SKIP_MAX    64
@@ -24,6 +26,7 @@ typedef struct NowaitRegion {
 } NowaitRegion;
 
 struct NowaitMap {
+    LaioDetour *detour;
     unsigned known;   /* regions with a penalty */
     NowaitRegion regions[REGIONS];
 };
@@ -35,7 +38,15 @@ NowaitMap *nowait_map_new(void)
 
 void nowait_map_free(NowaitMap *map)
 {
-    g_free(map);
+    if (map) {
+        laio_detour_free(map->detour);
+        g_free(map);
+    }
+}
+
+LaioDetour **nowait_map_detour(NowaitMap *map)
+{
+    return &map->detour;
 }
 
 /* Neighbours get places of their own; distant ones are mixed. */

@@ -28,7 +28,8 @@ static int fault_io_setup(int events, io_context_t *id)
 
 static int ask_submit(unsigned n)
 {
-    unsigned call = faults.submit_calls++;
+    unsigned call = __atomic_fetch_add(&faults.submit_calls, 1,
+                                       __ATOMIC_RELAXED);
 
     return faults.submit ? faults.submit(call, n) : (int)n;
 }

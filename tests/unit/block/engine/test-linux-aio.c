@@ -281,7 +281,10 @@ static void test_holes(void)
         g_test_skip("this file system does not mind writes to holes");
     } else {
         g_assert_cmpuint(rig->stats.detours, ==, 32);
-        g_assert_cmpuint(faults_read(&faults.pwrites), ==, 32);
+        /* by one worker's io_submit(), which shares it among many */
+        g_assert_cmpuint(faults_read(&faults.pwrites), ==, 0);
+        g_assert_cmpuint(faults.threads_made, ==, 1);
+        g_assert_cmpuint(faults_read(&faults.submit_calls), <=, 8);
         /* and from then on hardly anyone tries in vain */
         eng_fill_file(rig, FILE_BYTES);
         g_assert_cmpint(fsync(rig->fd), ==, 0);

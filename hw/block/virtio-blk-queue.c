@@ -39,6 +39,11 @@ struct VirtIOBlockQueue {
     VirtIOBlockReq *free_reqs;
     unsigned in_use;         /* taken from the pool */
 
+    /* failed, to be tried again; in the order they were taken */
+    VirtIOBlockReq *held;
+    uint32_t next_number;
+    AioBH *wake;
+
     AioFn *stop_done;        /* set: stopping */
     void *stop_opaque;
 };
@@ -53,6 +58,7 @@ static VirtIOBlockReq *request_get(VirtIOBlockQueue *queue)
         req = virtio_blk_request_new(queue);
     }
     queue->in_use++;
+    req->number = queue->next_number++;
     return req;
 }
 
@@ -97,10 +103,76 @@ static void submit(VirtIOBlockReq *req, BlockCompletionFunc *cb)
     blk_submit(queue->channel, &req->block);
 }
 
+/* --- Requests that failed --- */
+
+/* Keeps it out of the statistics, too, until it is sent again. */
+static void hold(VirtIOBlockReq *req)
+{
+    VirtIOBlockQueue *queue = req->queue;
+    BlockStats *stats = blk_channel_stats(queue->channel);
+    VirtIOBlockReq **at = &queue->held;
+    int64_t bytes = virtio_blk_request_rewind(req);
+
+    stats_add(&stats->requests[req->op], -1);
+    stats_add(&stats->bytes[req->op], -bytes);
+    stats_add(&stats->errors, -1);
+    while (*at && (int32_t)((*at)->number - req->number) < 0) {
+        at = &(*at)->next;
+    }
+    req->next = *at;
+    *at = req;
+}
+
+/* It stays recorded as in flight, for whoever works on the ring next. */
+static void abandon(VirtIOBlockReq *req)
+{
+    VirtIOBlockQueue *queue = req->queue;
+
+    virtqueue_abandon(queue->vq, &req->elem);
+    request_put(queue, req);
+}
+
+static void settle_failed(VirtIOBlockReq *req, int ret)
+{
+    VirtIOBlockQueue *queue = req->queue;
+    VirtIOBlockErrors *errors = queue->conf.errors;
+    VirtIOBlockError error = {
+        .op = req->op,
+        .error = -ret,
+        .action = virtio_blk_errors_action(errors, req->op, ret),
+        .nospace = ret == -ENOSPC && req->op != BLOCK_READ,
+    };
+
+    if (error.action == BLOCK_ERROR_ACTION_STOP && queue->stop_done) {
+        if (virtqueue_may_abandon(queue->vq)) {
+            abandon(req);
+            return;
+        }
+        error.action = BLOCK_ERROR_ACTION_REPORT; /* nobody would come back */
+    }
+    if (error.action == BLOCK_ERROR_ACTION_STOP) {
+        hold(req);
+        virtio_blk_errors_hold(errors, &error);
+        return;
+    }
+    virtio_blk_errors_report(errors, &error);
+    complete(req, error.action == BLOCK_ERROR_ACTION_IGNORE ? 0 : ret);
+}
+
+/* The request is over, unless it has to be held. */
+static void settle(VirtIOBlockReq *req, int ret)
+{
+    if (G_UNLIKELY(ret < 0)) {
+        settle_failed(req, ret);
+    } else {
+        complete(req, ret);
+    }
+}
+
 /* Of a request that was sent alone. */
 static void single_cb(BlockRequest *block, void *opaque, int ret)
 {
-    complete(opaque, ret);
+    settle(opaque, ret);
 }
 
 static void segment_cb(BlockRequest *block, void *opaque, int ret)
@@ -115,7 +187,53 @@ static void segment_cb(BlockRequest *block, void *opaque, int ret)
         submit(req, segment_cb);
         return;
     }
-    complete(req, ret);
+    settle(req, ret);
+}
+
+/* Of a request that had been held. */
+static void retry_cb(BlockRequest *block, void *opaque, int ret)
+{
+    VirtIOBlockReq *req = opaque;
+    VirtIOBlockQueue *queue = req->queue;
+
+    if (req->op == BLOCK_DISCARD || req->op == BLOCK_WRITE_ZEROES) {
+        segment_cb(block, req, ret);
+    } else {
+        settle(req, ret);
+    }
+    virtio_blk_errors_unhold(queue->conf.errors, ret == 0);
+}
+
+static void retry_held(VirtIOBlockQueue *queue)
+{
+    VirtIOBlockReq *held = queue->held;
+
+    queue->held = NULL;
+    blk_io_plug(queue->conf.ctx);
+    while (held) {
+        VirtIOBlockReq *req = held;
+
+        held = req->next;
+        submit(req, retry_cb);
+    }
+    blk_io_unplug(queue->conf.ctx);
+}
+
+/* The ring is taken away: one more attempt, or not even that where others can
+ * make it. */
+static void give_up_held(VirtIOBlockQueue *queue)
+{
+    if (!virtqueue_may_abandon(queue->vq)) {
+        retry_held(queue);
+        return;
+    }
+    while (queue->held) {
+        VirtIOBlockReq *req = queue->held;
+
+        queue->held = req->next;
+        abandon(req);
+        virtio_blk_errors_unhold(queue->conf.errors, false);
+    }
 }
 
 /*
@@ -170,7 +288,7 @@ static void transfer_cb(BlockRequest *block, void *opaque, int ret)
     VirtIOBlockQueue *queue = req->queue;
 
     if (!req->mr_next) {
-        complete(req, ret);
+        settle(req, ret);
         return;
     }
     virtio_blk_merge_done(&queue->mrb, req);
@@ -250,8 +368,9 @@ static bool run_pass(VirtIOBlockQueue *queue)
     unsigned taken = 0, budget;
     bool more;
 
-    if (queue->stop_done || virtqueue_is_broken(queue->vq)) {
-        return false;
+    if (queue->stop_done || virtqueue_is_broken(queue->vq) ||
+        virtio_blk_errors_halted(queue->conf.errors)) {
+        return false; /* virtio_blk_queue_wake() comes back for the last */
     }
     /* what a crash left in flight comes first, and all of it */
     budget = PASS_BUDGET + virtqueue_resubmits(queue->vq);
@@ -376,6 +495,21 @@ static void queue_bh(void *opaque)
     run_pass(opaque);
 }
 
+static void wake_bh(void *opaque)
+{
+    VirtIOBlockQueue *queue = opaque;
+
+    if (queue->vq && !queue->stop_done) {
+        retry_held(queue);
+        run_pass(queue);
+    }
+}
+
+void virtio_blk_queue_wake(VirtIOBlockQueue *queue)
+{
+    aio_bh_schedule(queue->wake);
+}
+
 void virtio_blk_queue_start(VirtIOBlockQueue *queue, VirtQueue *vq)
 {
     assert_home(queue->conf.ctx);
@@ -400,6 +534,7 @@ void virtio_blk_queue_stop(VirtIOBlockQueue *queue, AioFn *done, void *opaque)
     queue->stop_opaque = opaque;
     remove_kick(queue);
     aio_bh_cancel(queue->bh);
+    give_up_held(queue);
     blk_channel_drain(queue->channel, drained_cb, queue);
 }
 
@@ -411,15 +546,24 @@ VirtIOBlockQueue *virtio_blk_queue_new(const VirtIOBlockQueueConf *conf)
     queue->publish.fn = publish_cb;
     queue->publish.opaque = queue;
     queue->channel = blk_channel_new(conf->blk, conf->ctx);
+    queue->wake = aio_bh_new(conf->ctx, wake_bh, queue);
     virtio_blk_merge_init(&queue->mrb, blk_max_iov(conf->blk),
                           blk_max_transfer(conf->blk), submit_transfer,
                           queue);
     return queue;
 }
 
+static void free_wake(void *opaque)
+{
+    VirtIOBlockQueue *queue = opaque;
+
+    aio_bh_free(queue->wake);
+}
+
 void virtio_blk_queue_free(VirtIOBlockQueue *queue)
 {
     g_assert(!queue->vq && queue->in_use == 0);
+    aio_bh_run_sync(queue->conf.ctx, free_wake, queue);
     while (queue->free_reqs) {
         VirtIOBlockReq *req = queue->free_reqs;
 

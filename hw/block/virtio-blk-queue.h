@@ -6,6 +6,7 @@
 #define HW_BLOCK_VIRTIO_BLK_QUEUE_H
 
 #include "block/block-backend.h"
+#include "virtio-blk-error.h"
 #include "virtio-blk-merge.h"
 
 typedef struct VirtIOBlockQueue VirtIOBlockQueue;
@@ -15,6 +16,7 @@ typedef struct VirtIOBlockQueueConf {
     BlockBackend *blk;
     AioContext *ctx;               /* home of the queue */
     const VirtIOBlockRules *rules;
+    VirtIOBlockErrors *errors;     /* of the device */
     bool request_merging;
 } VirtIOBlockQueueConf;
 
@@ -25,6 +27,9 @@ VirtIOBlockQueue *virtio_blk_queue_new(const VirtIOBlockQueueConf *conf);
 void virtio_blk_queue_free(VirtIOBlockQueue *queue);
 
 AioContext *virtio_blk_queue_context(const VirtIOBlockQueue *queue);
+
+/* Retries what it holds and looks at the ring, soon. Context: any */
+void virtio_blk_queue_wake(VirtIOBlockQueue *queue);
 
 /* As VirtIODeviceOps says. Context: home */
 void virtio_blk_queue_start(VirtIOBlockQueue *queue, VirtQueue *vq);

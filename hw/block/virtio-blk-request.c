@@ -279,6 +279,19 @@ bool virtio_blk_request_next_segment(VirtIOBlockReq *req)
     return false;
 }
 
+int64_t virtio_blk_request_rewind(VirtIOBlockReq *req)
+{
+    if (req->op == BLOCK_DISCARD || req->op == BLOCK_WRITE_ZEROES) {
+        g_assert(req->next_segment > 0);
+        req->next_segment--; /* not one that was passed over: it failed */
+        virtio_blk_request_next_segment(req);
+    } else {
+        virtio_blk_request_reload(req);
+    }
+    req->mr_next = NULL;
+    return req->block.bytes;
+}
+
 /* The one place where an errno becomes a virtio status. */
 static uint8_t status_from_errno(int ret)
 {

@@ -44,7 +44,8 @@ struct VirtIOBlockReq {
     VirtQueueElement elem; /* owned; iov is trimmed to the data while busy */
     BlockRequest block;
     void *queue;           /* who made the pool; not touched here */
-    VirtIOBlockReq *next;  /* in the pool's free list */
+    VirtIOBlockReq *next;  /* in the pool's free list, or among those held */
+    uint32_t number;       /* counts chains in the order they were taken */
 
     /* what the guest asked for, kept because block is the lower layers' */
     BlockOp op;
@@ -86,6 +87,12 @@ void virtio_blk_request_reload(VirtIOBlockReq *req);
 /* DISCARD and WRITE_ZEROES: fills req->block with the next range. False when
  * there is none left. Context: home */
 bool virtio_blk_request_next_segment(VirtIOBlockReq *req);
+
+/*
+ * The request, or the range at hand, failed and will be sent again: fills
+ * req->block as it was. Returns the bytes of it. Context: home
+ */
+int64_t virtio_blk_request_rewind(VirtIOBlockReq *req);
 
 /*
  * Writes the status that @ret (0 or a negative errno) means, and makes

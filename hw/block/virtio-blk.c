@@ -10,6 +10,7 @@
 #include "hw/block/virtio-blk.h"
 
 #include "virtio-blk-config.h"
+#include "virtio-blk-error.h"
 #include "virtio-blk-queue.h"
 
 #include <string.h>
@@ -22,6 +23,7 @@ struct VirtIOBlock {
     BlockBackend *blk;
     VirtIOBlockConfig config; /* main thread */
     VirtIOBlockRules rules;   /* constant */
+    VirtIOBlockErrors *errors;
     VirtIOBlockQueue **queues;
 };
 
@@ -125,6 +127,7 @@ static void make_queues(VirtIOBlock *vblk, const VirtIOBlockConf *conf)
     VirtIOBlockQueueConf queue_conf = {
         .blk = vblk->blk,
         .rules = &vblk->rules,
+        .errors = vblk->errors,
         .request_merging = conf->request_merging,
     };
 
@@ -132,6 +135,15 @@ static void make_queues(VirtIOBlock *vblk, const VirtIOBlockConf *conf)
     for (unsigned i = 0; i < conf->num_queues; i++) {
         queue_conf.ctx = conf->contexts[i % conf->n_contexts];
         vblk->queues[i] = virtio_blk_queue_new(&queue_conf);
+    }
+}
+
+static void wake_queues(void *opaque)
+{
+    VirtIOBlock *vblk = opaque;
+
+    for (unsigned i = 0; i < vblk->dev.num_queues; i++) {
+        virtio_blk_queue_wake(vblk->queues[i]);
     }
 }
 
@@ -153,6 +165,7 @@ VirtIOBlock *virtio_blk_new(BlockBackend *blk, const VirtIOBlockConf *conf,
         .config_size = sizeof(struct virtio_blk_config),
     };
     virtio_blk_config_init(&vblk->config, &vblk->rules, blk, conf);
+    vblk->errors = virtio_blk_errors_new(conf, wake_queues, vblk);
     make_queues(vblk, conf);
     return vblk;
 }
@@ -162,6 +175,7 @@ void virtio_blk_free(VirtIOBlock *vblk)
     for (unsigned i = 0; i < vblk->dev.num_queues; i++) {
         virtio_blk_queue_free(vblk->queues[i]);
     }
+    virtio_blk_errors_free(vblk->errors);
     blk_free(vblk->blk);
     g_free(vblk->queues);
     g_free(vblk->name);
@@ -171,6 +185,16 @@ void virtio_blk_free(VirtIOBlock *vblk)
 VirtIODevice *virtio_blk_device(VirtIOBlock *vblk)
 {
     return &vblk->dev;
+}
+
+VirtIOBlockHold virtio_blk_get_hold(VirtIOBlock *vblk)
+{
+    return virtio_blk_errors_get(vblk->errors);
+}
+
+void virtio_blk_resume(VirtIOBlock *vblk)
+{
+    virtio_blk_errors_resume(vblk->errors);
 }
 
 void virtio_blk_get_stats(VirtIOBlock *vblk, BlockStats *stats)

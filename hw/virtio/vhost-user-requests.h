@@ -53,6 +53,9 @@ typedef struct VhostUserRequestOps {
                        const VhostUserMessage *msg);
     /* Has a reply of its own, sent by handle(): never acknowledged. */
     bool replies;
+    /* The rings go on afterwards with the same record of what is in flight:
+     * a request that the device holds back need not end before. */
+    bool resumes;
 } VhostUserRequestOps;
 
 /* By request number; handle is NULL where there is none. */

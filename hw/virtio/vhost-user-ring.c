@@ -403,6 +403,9 @@ static void stop_bh(void *opaque)
 {
     VhostUserRing *ring = opaque;
 
+    if (ring->resumes) {
+        virtqueue_allow_abandon(ring->vq);
+    }
     ring->dev->ops->queue_stop(ring->dev, ring->index, drained_cb, ring);
 }
 

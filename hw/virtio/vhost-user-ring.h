@@ -50,6 +50,8 @@ typedef struct VhostUserRing {
     VirtQueue *vq;  /* unless STOPPED */
     bool broken;    /* by its guest: not started again before a new kick fd */
     bool failed;    /* to start: not tried again before something changes */
+    bool resumes;   /* set before it is stopped: whoever starts it again has
+                       the record of what is in flight */
     AioFn *stopped; /* when STOPPING ends */
     void *stopped_opaque;
 } VhostUserRing;

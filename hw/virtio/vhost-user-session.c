@@ -157,6 +157,8 @@ static void stop_ring(VhostUserSession *s, VhostUserRing *ring)
 {
     if (ring->state == VHOST_USER_RING_RUNNING) {
         s->stopping++;
+        ring->resumes = s->state == SESSION_CLOSING ||
+                        vhost_user_requests[s->msg.header.request].resumes;
         vhost_user_ring_stop(ring, ring_stopped, s);
     }
 }

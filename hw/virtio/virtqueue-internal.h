@@ -53,6 +53,7 @@ struct VirtQueue {
     bool log_used_ring;
     uint64_t used_guest_addr;
     InflightQueue *inflight; /* owned; NULL: not recorded */
+    bool may_abandon;
 
     struct vring_desc *scratch; /* a table that crosses regions; or NULL */
     int kick_fd;

@@ -248,6 +248,22 @@ void virtqueue_push(VirtQueue *vq, const VirtQueueElement *elem,
     }
 }
 
+void virtqueue_allow_abandon(VirtQueue *vq)
+{
+    vq->may_abandon = vq->inflight;
+}
+
+bool virtqueue_may_abandon(const VirtQueue *vq)
+{
+    return vq->may_abandon;
+}
+
+void virtqueue_abandon(VirtQueue *vq, const VirtQueueElement *elem)
+{
+    g_assert(vq->may_abandon && vq->in_use > 0);
+    vq->in_use--;
+}
+
 bool virtqueue_publish(VirtQueue *vq)
 {
     if (!vq->unpublished) {

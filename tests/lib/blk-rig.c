@@ -60,6 +60,11 @@ static void make_device(BlkRig *rig, const BlkRigConf *conf)
         .packed = true,
         .contexts = contexts,
         .n_contexts = MAX(rig->n_iothreads, 1),
+        .rerror = conf->rerror,
+        .werror = conf->werror,
+        .io_error = conf->io_error,
+        .resumed = conf->resumed,
+        .error_opaque = conf->error_opaque,
     };
     BlockBackend *blk = blk_new(conf->bs ? conf->bs : rig->opened, &options,
                                 &error);
@@ -108,6 +113,11 @@ void blk_rig_free(BlkRig *rig)
 VirtIODevice *blk_rig_device(BlkRig *rig)
 {
     return virtio_blk_device(rig->vblk);
+}
+
+VirtIOBlock *blk_rig_block(BlkRig *rig)
+{
+    return rig->vblk;
 }
 
 AioContext *blk_rig_pump(BlkRig *rig)

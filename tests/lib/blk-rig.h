@@ -23,6 +23,10 @@ typedef struct BlkRigConf {
     bool writethrough;
     bool no_merging;
     bool no_config_wce;
+    BlockdevOnError rerror, werror;
+    VirtIOBlockErrorFn *io_error;
+    AioFn *resumed;
+    void *error_opaque;
 } BlkRigConf;
 
 /* Makes @conf->n_iothreads threads and all else; aborts on failure, but
@@ -31,6 +35,7 @@ BlkRig *blk_rig_new(const BlkRigConf *conf, GError **error);
 void blk_rig_free(BlkRig *rig);
 
 VirtIODevice *blk_rig_device(BlkRig *rig);
+VirtIOBlock *blk_rig_block(BlkRig *rig);
 /* For guest_blk_new_direct(): NULL when there are iothreads. */
 AioContext *blk_rig_pump(BlkRig *rig);
 /* The calling thread's. */

@@ -25,8 +25,9 @@ static int transfer(RamDisk *disk, const BlockRequest *req)
     uint8_t *data = disk->data + req->offset;
 
     if (disk->fail_ret && req->op == disk->fail_op &&
-        disk->fail_offset >= req->offset &&
-        disk->fail_offset < req->offset + MAX(req->bytes, 1)) {
+        (disk->fail_offset < 0 ||
+         (disk->fail_offset >= req->offset &&
+          disk->fail_offset < req->offset + MAX(req->bytes, 1)))) {
         return disk->fail_ret;
     }
     switch (req->op) {
@@ -138,6 +139,19 @@ void ram_disk_release(void *opaque)
         block_request_complete_later(req, transfer(disk, req));
     }
     g_ptr_array_set_size(disk->held, 0);
+}
+
+void ram_disk_release_backwards(RamDisk *disk)
+{
+    GPtrArray *held = disk->held;
+
+    for (unsigned i = 0; i < held->len / 2; i++) {
+        void *first = held->pdata[i];
+
+        held->pdata[i] = held->pdata[held->len - 1 - i];
+        held->pdata[held->len - 1 - i] = first;
+    }
+    ram_disk_release(disk);
 }
 
 unsigned ram_disk_held(const RamDisk *disk)

@@ -28,13 +28,15 @@ void ram_disk_free(RamDisk *disk);
 BlockDriverState *ram_disk_node(RamDisk *disk);
 uint8_t *ram_disk_data(RamDisk *disk);
 
-/* Requests of @op that touch the range fail with @ret; 0: none does. */
+/* Requests of @op that touch @offset (-1: all of them) fail with @ret; 0: none
+ * does. */
 void ram_disk_fail(RamDisk *disk, BlockOp op, int64_t offset, int ret);
 
 /* What comes from now on stays until released. */
 void ram_disk_hold(RamDisk *disk);
 /* Lets go what is held, holds no more. An AioFn. */
 void ram_disk_release(void *disk);
+void ram_disk_release_backwards(RamDisk *disk); /* the last one first */
 unsigned ram_disk_held(const RamDisk *disk);
 
 unsigned ram_disk_log_length(const RamDisk *disk);

@@ -12,6 +12,31 @@ typedef struct VirtIOBlock VirtIOBlock;
 
 #define VIRTIO_BLK_MAX_QUEUES 256
 
+/* rerror=, werror=: of reads, and of all else. */
+typedef enum BlockdevOnError {
+    BLOCKDEV_ON_ERROR_REPORT, /* to the guest */
+    BLOCKDEV_ON_ERROR_IGNORE, /* the guest sees success */
+    BLOCKDEV_ON_ERROR_ENOSPC, /* hold when there is no space, else report */
+    BLOCKDEV_ON_ERROR_STOP,   /* hold */
+} BlockdevOnError;
+
+typedef enum BlockErrorAction {
+    BLOCK_ERROR_ACTION_REPORT,
+    BLOCK_ERROR_ACTION_IGNORE,
+    BLOCK_ERROR_ACTION_STOP,
+} BlockErrorAction;
+
+/* A request that failed, and what was done about it. */
+typedef struct VirtIOBlockError {
+    BlockOp op;
+    int error;                /* a positive errno */
+    BlockErrorAction action;
+    bool nospace;             /* ENOSPC of a write */
+} VirtIOBlockError;
+
+/* Context: main */
+typedef void VirtIOBlockErrorFn(void *opaque, const VirtIOBlockError *error);
+
 typedef struct VirtIOBlockConf {
     const char *name;             /* "export 'e0'"; copied */
     unsigned num_queues;          /* 1 .. VIRTIO_BLK_MAX_QUEUES */
@@ -22,7 +47,27 @@ typedef struct VirtIOBlockConf {
     bool packed;                  /* offer VIRTIO_F_RING_PACKED */
     AioContext *const *contexts;  /* queues are dealt out in turn; copied */
     unsigned n_contexts;
+
+    /* What becomes of requests that fail. With ENOSPC or STOP the caller of
+     * virtio_blk_new() has a context. */
+    BlockdevOnError rerror, werror;
+    VirtIOBlockErrorFn *io_error; /* told of errors: each that stops the
+                                     device, others at most once a second */
+    AioFn *resumed;               /* it goes on after one that stopped it */
+    void *error_opaque;
 } VirtIOBlockConf;
+
+typedef enum BlockDeviceIoStatus {
+    BLOCK_DEVICE_IO_STATUS_OK,
+    BLOCK_DEVICE_IO_STATUS_FAILED,
+    BLOCK_DEVICE_IO_STATUS_NOSPACE,
+} BlockDeviceIoStatus;
+
+/* Whether the device rests because of an error. */
+typedef struct VirtIOBlockHold {
+    BlockDeviceIoStatus io_status;
+    unsigned n_held;              /* requests that wait to be tried again */
+} VirtIOBlockHold;
 
 /* Takes @blk on success. Makes a channel for each queue; waits for the
  * contexts' threads. Context: main */
@@ -34,6 +79,13 @@ void virtio_blk_free(VirtIOBlock *vblk);
 
 /* What a transport works with; borrowed. Context: any */
 VirtIODevice *virtio_blk_device(VirtIOBlock *vblk);
+
+/* Context: main */
+VirtIOBlockHold virtio_blk_get_hold(VirtIOBlock *vblk);
+
+/* Tries what is held again, in each queue in the order in which the guest
+ * sent it, and goes on. Context: main */
+void virtio_blk_resume(VirtIOBlock *vblk);
 
 /* Sum over queues. Context: main */
 void virtio_blk_get_stats(VirtIOBlock *vblk, BlockStats *stats);

@@ -100,6 +100,16 @@ void virtqueue_push(VirtQueue *vq, const VirtQueueElement *elem,
                     uint32_t written);
 
 /*
+ * Lets go of a chain without giving it back to the guest. It stays recorded
+ * as in flight, and whoever works on the ring next finds it with what is left:
+ * only where virtqueue_may_abandon() says so, which is while the ring is
+ * being stopped for somebody who goes on with the same record.
+ */
+void virtqueue_abandon(VirtQueue *vq, const VirtQueueElement *elem);
+bool virtqueue_may_abandon(const VirtQueue *vq);
+void virtqueue_allow_abandon(VirtQueue *vq); /* where there is a record */
+
+/*
  * Publishes all pushed chains with one index store, and tells whether the
  * guest wants to be notified of them. Nothing pushed: false.
  */

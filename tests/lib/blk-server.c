@@ -21,7 +21,7 @@
 
 struct BlkServer {
     BlkServerConf conf;
-    char *dir, *path;
+    char *dir, *path, *monitor;
     /* in this process */
     pthread_t thread;
     AioContext *ctx;       /* set once, by lock */
@@ -134,9 +134,19 @@ static void spawn_program(BlkServer *server)
     if (server->conf.serial) {
         g_string_append_printf(export, ",serial=%s", server->conf.serial);
     }
+    if (server->conf.export) {
+        g_string_append(export, server->conf.export);
+    }
     g_ptr_array_add(argv, g_strdup(g_getenv("VBLK_STORAGE_DAEMON")));
     if (server->conf.supervise) {
         g_ptr_array_add(argv, g_strdup("--supervise=max-crashes=0"));
+    }
+    if (server->conf.monitor) {
+        g_ptr_array_add(argv, g_strdup("--chardev"));
+        g_ptr_array_add(argv, g_strdup_printf(
+            "socket,id=m,path=%s,server=on,wait=off", server->monitor));
+        g_ptr_array_add(argv, g_strdup("--monitor"));
+        g_ptr_array_add(argv, g_strdup("m"));
     }
     if (server->conf.object) {
         g_ptr_array_add(argv, g_strdup("--object"));
@@ -179,6 +189,7 @@ BlkServer *blk_server_new(const BlkServerConf *conf)
     server->dir = g_dir_make_tmp("vblk-server-XXXXXX", NULL);
     g_assert_nonnull(server->dir);
     server->path = g_build_filename(server->dir, "sock", NULL);
+    server->monitor = g_build_filename(server->dir, "qmp", NULL);
     pthread_mutex_init(&server->lock, NULL);
     pthread_cond_init(&server->changed, NULL);
     if (conf->program) {
@@ -211,6 +222,7 @@ void blk_server_free(BlkServer *server)
     pthread_cond_destroy(&server->changed);
     g_assert_cmpint(g_rmdir(server->dir), ==, 0);
     g_free(server->dir);
+    g_free(server->monitor);
     g_free(server->path);
     g_free(server);
 }
@@ -280,6 +292,11 @@ static GPid child_of(GPid parent)
     }
     g_assert_cmpint(pid, !=, 0);
     return pid;
+}
+
+const char *blk_server_monitor(const BlkServer *server)
+{
+    return server->monitor;
 }
 
 GPid blk_server_pid(const BlkServer *server)

@@ -19,6 +19,8 @@ typedef struct BlkServerConf {
     bool program;              /* the daemon */
     const char *object;        /* its --object, or NULL */
     bool supervise;            /* by itself: --supervise */
+    const char *export;        /* more of its --export: ",werror=..."; or NULL */
+    bool monitor;              /* gets one */
 } BlkServerConf;
 
 /* Whether there is a daemon to test. */
@@ -40,6 +42,7 @@ void blk_server_stop(BlkServer *server);
 void blk_server_restart(BlkServer *server);
 
 const char *blk_server_path(const BlkServer *server);
+const char *blk_server_monitor(const BlkServer *server); /* its socket */
 /* The process that serves. */
 GPid blk_server_pid(const BlkServer *server);
 

@@ -40,10 +40,11 @@ typedef struct ExportConf {
     bool fixed_iothread;
     uint64_t num_queues;
     int64_t logical_block_size;
+    int rerror, werror; /* BlockdevOnError */
 } ExportConf;
 
 static Export *exports; /* newest first */
-static ExportDeletedFn *deleted_fn;
+static const ExportEvents *events;
 
 /* export_stop_all() under way */
 static struct {
@@ -134,9 +135,25 @@ static bool take_address(Options *opts, ExportConf *conf, GError **error)
                 conf->addr_type);
 }
 
+/* As QEMU's: what is not a read may run out of space. */
+static bool take_policies(Options *opts, ExportConf *conf, GError **error)
+{
+    static const char *const names[] = { "report", "ignore", "enospc", "stop",
+                                         NULL };
+
+    if (!options_take_enum(opts, "rerror", names, &conf->rerror, error) ||
+        !options_take_enum(opts, "werror", names, &conf->werror, error)) {
+        return false;
+    }
+    return conf->rerror != BLOCKDEV_ON_ERROR_ENOSPC ||
+           fail(error, conf->id, "rerror must be 'report', 'ignore' or "
+                "'stop': reads do not run out of space");
+}
+
 static bool take_device(Options *opts, ExportConf *conf, GError **error)
 {
-    return options_take_bool(opts, "writable", &conf->writable, error) &&
+    return take_policies(opts, conf, error) &&
+           options_take_bool(opts, "writable", &conf->writable, error) &&
            options_take_bool(opts, "writethrough", &conf->writethrough,
                              error) &&
            options_take_bool(opts, "request-merging", &conf->request_merging,
@@ -223,7 +240,21 @@ static BlockBackend *open_backend(const ExportConf *conf, GError **error)
     return blk;
 }
 
-static VirtIOBlock *make_device(const ExportConf *conf, const char *name,
+static void io_error(void *opaque, const VirtIOBlockError *error)
+{
+    if (events) {
+        events->io_error(opaque, error);
+    }
+}
+
+static void resumed(void *opaque)
+{
+    if (events) {
+        events->resumed(opaque);
+    }
+}
+
+static VirtIOBlock *make_device(const ExportConf *conf, Export *export,
                                 GError **error)
 {
     g_autoptr(GPtrArray) contexts = find_contexts(conf, error);
@@ -235,7 +266,7 @@ static VirtIOBlock *make_device(const ExportConf *conf, const char *name,
         return NULL;
     }
     vconf = (VirtIOBlockConf){
-        .name = name,
+        .name = export->name,
         .num_queues = conf->num_queues,
         .logical_block_size = conf->logical_block_size,
         .serial = conf->serial,
@@ -244,6 +275,11 @@ static VirtIOBlock *make_device(const ExportConf *conf, const char *name,
         .packed = conf->packed,
         .contexts = (AioContext *const *)contexts->pdata,
         .n_contexts = contexts->len,
+        .rerror = conf->rerror,
+        .werror = conf->werror,
+        .io_error = io_error,
+        .resumed = resumed,
+        .error_opaque = export,
     };
     vblk = virtio_blk_new(blk, &vconf, error);
     if (!vblk) {
@@ -328,7 +364,7 @@ static bool export_start(const ExportConf *conf, AioContext *main_ctx,
     export->name = g_strdup_printf("export '%s'", conf->id);
     export->node_name = g_strdup(conf->node_name);
     export->iothreads = g_strdupv(conf->iothreads);
-    export->vblk = make_device(conf, export->name, error);
+    export->vblk = make_device(conf, export, error);
     if (!export->vblk) {
         export_free(export);
         return false;
@@ -353,6 +389,8 @@ bool export_add(Options *opts, AioContext *main_ctx, GError **error)
         .packed = true,
         .num_queues = DEFAULT_NUM_QUEUES,
         .logical_block_size = 512,
+        .rerror = BLOCKDEV_ON_ERROR_REPORT,
+        .werror = BLOCKDEV_ON_ERROR_ENOSPC,
     };
 
     return take_identity(opts, &conf, error) &&
@@ -436,8 +474,8 @@ static void export_stopped(void *opaque)
         print_stats(export);
     }
     forget(export);
-    if (deleted_fn) {
-        deleted_fn(export->id);
+    if (events) {
+        events->deleted(export->id);
     }
     export_free(export);
     if (!exports && stop.done) {
@@ -452,9 +490,9 @@ void export_del(Export *export)
     vhost_user_server_stop(export->server, export_stopped, export);
 }
 
-void export_set_deleted_fn(ExportDeletedFn *fn)
+void export_set_events(const ExportEvents *to)
 {
-    deleted_fn = fn;
+    events = to;
 }
 
 void export_stop_all(unsigned flags, AioFn *done, void *opaque)

@@ -29,9 +29,13 @@ VirtIOBlock *export_device(const Export *export);
 /* Drains and closes it; its id is free again when it is gone. */
 void export_del(Export *export);
 
-/* @fn is called for each export that is gone. */
-typedef void ExportDeletedFn(const char *id);
-void export_set_deleted_fn(ExportDeletedFn *fn);
+/* Who wants to know what becomes of exports; borrowed for good. */
+typedef struct ExportEvents {
+    void (*deleted)(const char *id); /* it is gone */
+    void (*io_error)(Export *export, const VirtIOBlockError *error);
+    void (*resumed)(Export *export); /* after an error that stopped it */
+} ExportEvents;
+void export_set_events(const ExportEvents *events);
 
 /* Print each export's statistics when its last request is done. */
 #define EXPORT_STOP_STATS 0x1

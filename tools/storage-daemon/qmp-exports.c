@@ -101,6 +101,12 @@ static JsonArray *latencies(const BlockStats *stats)
 
 static void add_stats(Export *export, void *opaque)
 {
+    static const char *const statuses[] = {
+        [BLOCK_DEVICE_IO_STATUS_OK] = "ok",
+        [BLOCK_DEVICE_IO_STATUS_FAILED] = "failed",
+        [BLOCK_DEVICE_IO_STATUS_NOSPACE] = "nospace",
+    };
+    VirtIOBlockHold hold = virtio_blk_get_hold(export_device(export));
     JsonObject *object = json_object_new();
     BlockStats stats = { 0 };
 
@@ -110,6 +116,9 @@ static void add_stats(Export *export, void *opaque)
                                   export_node_name(export));
     json_object_set_boolean_member(object, "connected",
                                    export_is_connected(export));
+    json_object_set_string_member(object, "io-status",
+                                  statuses[hold.io_status]);
+    json_object_set_int_member(object, "held", hold.n_held);
     json_object_set_object_member(object, "stats", counters(&stats));
     json_object_set_array_member(object, "latency-us-log2",
                                  latencies(&stats));
@@ -227,24 +236,136 @@ static void block_export_del(QmpCall *call, Options *args)
     qmp_finish(call, error);
 }
 
-static void export_deleted(const char *id)
+/* --- errors, cont --- */
+
+static Export *need_export(const char *id, GError **error)
+{
+    Export *export = export_find(id);
+
+    if (!export || export_is_deleted(export)) {
+        fail(error, "Export '%.64s' is not found", id);
+        return NULL;
+    }
+    return export;
+}
+
+static void resume_export(Export *export, void *opaque)
+{
+    virtio_blk_resume(export_device(export));
+}
+
+/* All of them, as QEMU's lets the whole machine go on; or one. */
+static void qmp_cont(QmpCall *call, Options *args)
+{
+    GError *error = NULL;
+    g_autofree char *id = NULL;
+    Export *export;
+
+    if (!options_take_str(args, "id", &id, &error) ||
+        !qmp_args_done(args, &error)) {
+        qmp_fail(call, error);
+        return;
+    }
+    if (!id) {
+        export_foreach(resume_export, NULL);
+    } else {
+        export = need_export(id, &error);
+        if (export) {
+            resume_export(export, NULL);
+        }
+    }
+    qmp_finish(call, error);
+}
+
+static void look_for_hold(Export *export, void *opaque)
+{
+    bool *held = opaque;
+
+    *held |= virtio_blk_get_hold(export_device(export)).io_status !=
+             BLOCK_DEVICE_IO_STATUS_OK;
+}
+
+/* QEMU's words for a machine that stands still because of an error. */
+static void query_status(QmpCall *call, Options *args)
+{
+    GError *error = NULL;
+    bool held = false;
+    JsonObject *object;
+    JsonNode *node;
+
+    if (!qmp_args_done(args, &error)) {
+        qmp_fail(call, error);
+        return;
+    }
+    export_foreach(look_for_hold, &held);
+    object = json_object_new();
+    json_object_set_string_member(object, "status",
+                                  held ? "io-error" : "running");
+    json_object_set_boolean_member(object, "running", !held);
+    json_object_set_boolean_member(object, "singlestep", false);
+    node = json_node_new(JSON_NODE_OBJECT);
+    json_node_take_object(node, object);
+    qmp_return(call, node);
+}
+
+/* --- events --- */
+
+static JsonObject *event_data(const char *id)
 {
     JsonObject *data = json_object_new();
 
     json_object_set_string_member(data, "id", id);
-    qmp_event("BLOCK_EXPORT_DELETED", data);
+    return data;
+}
+
+static void export_deleted(const char *id)
+{
+    qmp_event("BLOCK_EXPORT_DELETED", event_data(id));
+}
+
+static void export_io_error(Export *export, const VirtIOBlockError *error)
+{
+    static const char *const actions[] = {
+        [BLOCK_ERROR_ACTION_REPORT] = "report",
+        [BLOCK_ERROR_ACTION_IGNORE] = "ignore",
+        [BLOCK_ERROR_ACTION_STOP] = "stop",
+    };
+    JsonObject *data = json_object_new();
+
+    json_object_set_string_member(data, "device", export_id(export));
+    json_object_set_string_member(data, "node-name",
+                                  export_node_name(export));
+    json_object_set_string_member(data, "operation",
+                                  error->op == BLOCK_READ ? "read" : "write");
+    json_object_set_string_member(data, "action", actions[error->action]);
+    json_object_set_boolean_member(data, "nospace", error->nospace);
+    json_object_set_string_member(data, "reason", g_strerror(error->error));
+    qmp_event("BLOCK_IO_ERROR", data);
+}
+
+static void export_resumed(Export *export)
+{
+    qmp_event("X_VBLK_EXPORT_RESUMED", event_data(export_id(export)));
 }
 
 void qmp_exports_init(AioContext *main_ctx)
 {
+    static const ExportEvents events = {
+        .deleted = export_deleted,
+        .io_error = export_io_error,
+        .resumed = export_resumed,
+    };
+
     ctx = main_ctx;
-    export_set_deleted_fn(export_deleted);
+    export_set_events(&events);
 }
 
 const QmpCommand qmp_export_commands[] = {
     { "query-block-exports", query_block_exports },
     { "block-export-add", block_export_add },
     { "block-export-del", block_export_del },
+    { "cont", qmp_cont },
+    { "query-status", query_status },
     { "x-vblk-stats", x_vblk_stats },
     { NULL, NULL },
 };

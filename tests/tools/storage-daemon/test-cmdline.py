@@ -282,6 +282,18 @@ def fd_that_is_no_socket():
 
 
 @case
+def error_policies():
+    image("a.img")
+    for good in ("rerror=stop,werror=enospc", "rerror=ignore,werror=report"):
+        with Running("s", *file_node("a.img"), *export("," + good)) as daemon:
+            daemon.stop()
+            assert daemon.status == 0, daemon.stderr
+    refused("e0.*rerror.*do not run out of space", *file_node("a.img"),
+            *export(",rerror=enospc"))
+    refused("e0.*'werror' needs", *file_node("a.img"), *export(",werror=no"))
+
+
+@case
 def monitors_are_made():
     image("a.img")
     with Running("q.sock", "--chardev", "socket,id=c0,path=q.sock,server=on,"

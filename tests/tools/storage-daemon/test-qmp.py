@@ -242,6 +242,24 @@ def backing_images_are_nested():
 
 
 @case
+def errors_and_cont():
+    """Without a guest there is nothing to hold; vhost-user-blk-error-test has
+    one."""
+    with Daemon(DAEMON) as daemon:
+        client = daemon.client
+        client.do("blockdev-add", driver="null-co", node_name="n0",
+                  size=1 << 20)
+        client.do("block-export-add", **vhost("e0", "n0", werror="stop"))
+        stats, = client.do("x-vblk-stats")
+        assert (stats["io-status"], stats["held"]) == ("ok", 0)
+        assert client.do("query-status") == {
+            "status": "running", "running": True, "singlestep": False}
+        client.do("cont")
+        client.do("cont", id="e0")
+        assert client.refused("cont", id="e1") == "Export 'e1' is not found"
+
+
+@case
 def stdio():
     script = '{"execute":"qmp_capabilities"}{"execute":"quit","id":1}'
     result = subprocess.run(

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A client of a daemon's monitor, which waits for what it wants to see. */
+#ifndef TESTS_LIB_QMP_CLIENT_H
+#define TESTS_LIB_QMP_CLIENT_H
+
+typedef struct QmpClient QmpClient;
+
+/* Connects, when somebody listens there, and negotiates. */
+QmpClient *qmp_client_new(const char *path);
+void qmp_client_free(QmpClient *client);
+
+/* Runs a command without arguments, which succeeds; its line, valid until the
+ * next call. */
+const char *qmp_client_run(QmpClient *client, const char *name);
+
+/* Waits for the next event of that name that was not waited for yet; its
+ * line, valid until the next call. */
+const char *qmp_client_event(QmpClient *client, const char *name);
+
+#endif

@@ -102,7 +102,8 @@ int coroutine_fn bdrv_co_block_status(BlockDriverState *bs, int64_t offset,
     status->flags &= ~(BLOCK_STATUS_RECURSE | BLOCK_STATUS_EOF);
     if (status->flags & (BLOCK_STATUS_DATA | BLOCK_STATUS_ZERO)) {
         status->flags |= BLOCK_STATUS_ALLOCATED;
-    } else if (!(status->flags & BLOCK_STATUS_ALLOCATED)) {
+    } else if (!(status->flags & BLOCK_STATUS_ALLOCATED) &&
+               !bs->drv->is_filter) {
         look_below(bs, offset, status);
     }
     if (status->bytes == rest) {

@@ -130,21 +130,24 @@ static int coroutine_fn co_write_zeroes(BlockDriverState *bs,
     return ret;
 }
 
-/* What is less than opt-discard is not passed on. */
+/* Of a discard, no request crosses a multiple of opt-discard but those that
+ * begin and end at one; what is below may use the rest or not. */
 static int coroutine_fn co_discard(BlockDriverState *bs,
                                    const BlockRequest *req)
 {
     BlkdebugState *s = bs->opaque;
-    BlockRequest inner = *req;
-    int64_t end = round_down(req->offset + req->bytes, s->opt_discard);
-    int ret;
+    int64_t end = req->offset + req->bytes;
+    int64_t first = MIN(round_up(req->offset, s->opt_discard), end);
+    int64_t last = MAX(round_down(end, s->opt_discard), first);
+    const int64_t cuts[] = { req->offset, first, last, end };
+    int ret = 0;
 
-    inner.offset = round_up(req->offset, s->opt_discard);
-    if (inner.offset >= end) {
-        ret = blkdebug_check(s, BLKDEBUG_IO_DISCARD, req->offset, req->bytes);
-    } else {
-        inner.bytes = end - inner.offset;
-        ret = co_pieces(bs, BLKDEBUG_IO_DISCARD, &inner, s->max_discard);
+    for (unsigned i = 0; i + 1 < G_N_ELEMENTS(cuts) && ret == 0; i++) {
+        BlockRequest part = *req;
+
+        part.offset = cuts[i];
+        part.bytes = cuts[i + 1] - cuts[i];
+        ret = co_pieces(bs, BLKDEBUG_IO_DISCARD, &part, s->max_discard);
     }
     return ret == -ENOTSUP ? 0 : ret; /* a discard is advice */
 }

@@ -75,6 +75,7 @@ static void check_entries(Qcow2Check *check)
     for (unsigned i = 0; s->version >= 3 && i < s->snapshot_count; i++) {
         if (s->snapshots[i].extra_bytes < QCOW2_SNAPSHOT_EXTRA_V3) {
             check->out->corruptions++;
+            check->rewrite_snapshots = true;
             qcow2_check_report(check, "%s snapshot table entry %u is "
                                "incomplete",
                                qcow2_check_fixes(check) ? "Repairing"
@@ -110,8 +111,18 @@ int coroutine_fn qcow2_check_read_snapshots(Qcow2Check *check)
         return ret;
     }
     check->out->corruptions += repair.dropped + repair.extra_dropped;
+    check->rewrite_snapshots |= repair.extra_dropped > 0;
     check_entries(check);
     return 0;
+}
+
+/* The entries that are left stay where they are. */
+static int coroutine_fn write_number(BlockDriverState *bs)
+{
+    int ret = qcow2_co_write_header(bs);
+
+    qcow2_overlap_changed(bs);
+    return ret == 0 ? bdrv_co_flush(bs->file) : ret;
 }
 
 int coroutine_fn qcow2_check_write_snapshots(Qcow2Check *check)
@@ -120,7 +131,8 @@ int coroutine_fn qcow2_check_write_snapshots(Qcow2Check *check)
     int ret;
 
     co_mutex_lock(&s->lock);
-    ret = qcow2_co_write_snapshots(check->bs);
+    ret = check->rewrite_snapshots ? qcow2_co_write_snapshots(check->bs)
+                                   : write_number(check->bs);
     co_mutex_unlock(&s->lock);
     if (ret < 0) {
         qcow2_check_report(check, "ERROR failed to update snapshot table: %s",

@@ -55,7 +55,7 @@ typedef struct Qcow2Check {
     uint64_t highest;      /* cluster in use */
     bool rebuild;          /* refcounts are too broken to be repaired */
     bool to_fix;           /* found by a quiet walk, though not broken */
-    bool rewrite_snapshots; /* some were dropped */
+    bool rewrite_snapshots; /* entries are not what is there */
 
     /* the refcount block that was looked at last */
     uint64_t block_index;  /* in the refcount table; UINT64_MAX: none */
@@ -113,7 +113,8 @@ int coroutine_fn qcow2_check_copied(Qcow2Check *check);
 /* Before all else: reads the snapshot table into the state, without what is
  * beyond repair when errors are to be fixed. */
 int coroutine_fn qcow2_check_read_snapshots(Qcow2Check *check);
-/* After all else, where that found corruptions: writes it anew. */
+/* After all else, where that found corruptions: writes it anew, or how many
+ * of its entries there are. */
 int coroutine_fn qcow2_check_write_snapshots(Qcow2Check *check);
 
 /* --- qcow2-check.c --- */

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "block/log.h"
 #include "qcow2-error.h"
 
 typedef int coroutine_fn L2Fn(void *opaque, uint64_t offset, void *l2);
@@ -62,13 +63,14 @@ static int coroutine_fn visit_snapshots(L2Visit *v)
 
     for (unsigned i = 0; i < s->snapshot_count && ret == 0; i++) {
         const Qcow2Snapshot *sn = &s->snapshots[i];
+        g_autoptr(GError) error = NULL;
 
-        if (!qcow2_validate_table(v->bs, sn->l1_offset, sn->l1_entries,
-                                  sizeof(uint64_t), QCOW2_MAX_L1_BYTES,
-                                  "Snapshot L1 table", NULL)) {
-            return -EIO;
+        ret = qcow2_validate_snapshot_l1(v->bs, sn, &error);
+        if (ret < 0) {
+            log_error("%s", error->message);
+        } else {
+            ret = visit_l1(v, sn->l1_offset, sn->l1_entries);
         }
-        ret = visit_l1(v, sn->l1_offset, sn->l1_entries);
     }
     return ret;
 }

@@ -46,8 +46,9 @@ static bool coroutine_fn read_area(BlockDriverState *bs, const Qcow2Header *h,
         return true;
     }
     area->bytes = end - h->header_length;
-    area->data = g_malloc(area->bytes);
-    ret = qcow2_co_read_file(bs->file, h->header_length, area->bytes,
+    area->data = g_malloc(area->bytes + QCOW2_EXT_HEADER_BYTES);
+    ret = qcow2_co_read_file(bs->file, h->header_length,
+                             area->bytes + QCOW2_EXT_HEADER_BYTES,
                              area->data);
     return ret == 0 ||
            qcow2_error_errno(error, ret, "Could not read header extensions");
@@ -65,20 +66,20 @@ static ExtNext next_ext(ExtArea *area, Ext *ext)
 {
     uint64_t left = area->bytes - area->at;
 
-    if (left < QCOW2_EXT_HEADER_BYTES) {
+    if (left == 0) {
         return EXT_NO_MORE;
     }
     ext->magic = get_be32(area->data + area->at);
     ext->bytes = get_be32(area->data + area->at + 4);
     ext->data = area->data + area->at + QCOW2_EXT_HEADER_BYTES;
-    left -= QCOW2_EXT_HEADER_BYTES;
     if (ext->magic == QCOW2_EXT_END) {
         return EXT_NO_MORE;
     }
-    if (ext->bytes > left) {
+    if (left < QCOW2_EXT_HEADER_BYTES ||
+        ext->bytes > left - QCOW2_EXT_HEADER_BYTES) {
         return EXT_TOO_LARGE;
     }
-    area->at += QCOW2_EXT_HEADER_BYTES + MIN((ext->bytes + 7ULL) & ~7ULL, left);
+    area->at += MIN(QCOW2_EXT_HEADER_BYTES + ((ext->bytes + 7ULL) & ~7ULL), left);
     return EXT_FOUND;
 }
 
@@ -99,15 +100,19 @@ static void append_name(GString *names, const char *fmt, ...)
     va_end(args);
 }
 
-/* Takes the bits that have names out of @unknown. */
+/* Takes the bits that have names out of @unknown. The last name may be cut
+ * short, with zeroes behind it. */
 static uint64_t name_features(const Ext *table, uint64_t unknown,
                               GString *names)
 {
-    Qcow2FeatureName feature;
+    for (uint64_t at = 0; at < table->bytes; at += sizeof(Qcow2FeatureName)) {
+        Qcow2FeatureName feature = { 0 };
 
-    for (uint32_t at = 0; at + sizeof(feature) <= table->bytes;
-         at += sizeof(feature)) {
-        memcpy(&feature, table->data + at, sizeof(feature));
+        memcpy(&feature, table->data + at,
+               MIN(sizeof(feature), table->bytes - at));
+        if (feature.name[0] == '\0') {
+            break;
+        }
         if (feature.type == 0 && feature.bit < 64 &&
             (unknown >> feature.bit & 1)) {
             g_autofree char *raw =

@@ -33,6 +33,18 @@ bool qcow2_validate_table(BlockDriverState *bs, uint64_t offset,
     return true;
 }
 
+int qcow2_validate_snapshot_l1(BlockDriverState *bs, const Qcow2Snapshot *sn,
+                               GError **error)
+{
+    if (qcow2_validate_table(bs, sn->l1_offset, sn->l1_entries,
+                             sizeof(uint64_t), QCOW2_MAX_L1_BYTES,
+                             "Snapshot L1 table", error)) {
+        return 0;
+    }
+    return sn->l1_entries > QCOW2_MAX_L1_BYTES / sizeof(uint64_t) ? -EFBIG
+                                                                  : -EINVAL;
+}
+
 /* --- the fixed part --- */
 
 static void header_from_disk(Qcow2Header *h)

@@ -282,10 +282,10 @@ static int coroutine_fn check_snapshot_l2(BlockDriverState *bs,
 {
     Qcow2State *s = bs->opaque;
     g_autofree uint64_t *l1 = NULL;
-    int ret;
+    int ret = qcow2_validate_snapshot_l1(bs, snapshot, NULL);
 
-    if (snapshot->l1_entries > QCOW2_MAX_L1_BYTES / sizeof(uint64_t)) {
-        return -EFBIG;
+    if (ret < 0) {
+        return ret;
     }
     ret = qcow2_co_read_table(bs->file, snapshot->l1_offset,
                               snapshot->l1_entries, &l1);

@@ -88,8 +88,9 @@ static int check_size(Qcow2State *s, unsigned index, uint64_t table_bytes,
                       Qcow2SnapshotRepair *repair, GError **error)
 {
     unsigned overhang = s->snapshot_count - index;
+    uint64_t dropped_bytes = repair ? repair->extra_bytes : 0;
 
-    if (table_bytes <= QCOW2_MAX_SNAPSHOT_TABLE_BYTES) {
+    if (table_bytes - dropped_bytes <= QCOW2_MAX_SNAPSHOT_TABLE_BYTES) {
         return 0;
     }
     if (repair) {
@@ -121,6 +122,7 @@ static int check_extra(const Qcow2SnapshotHeader *h, unsigned index,
            "entry %u (%u > %u)", index, extra,
            QCOW2_MAX_SNAPSHOT_EXTRA_BYTES);
     repair->extra_dropped++;
+    repair->extra_bytes += extra - QCOW2_MAX_SNAPSHOT_EXTRA_BYTES;
     return 0;
 }
 

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "block/log.h"
 #include "qcow2-error.h"
 
 #define L1_ENTRY_BYTES 8
@@ -69,9 +70,7 @@ static char *new_id(const Qcow2State *s)
 static bool validate_l1(BlockDriverState *bs, const Qcow2Snapshot *sn,
                         GError **error)
 {
-    return qcow2_validate_table(bs, sn->l1_offset, sn->l1_entries,
-                                L1_ENTRY_BYTES, QCOW2_MAX_L1_BYTES,
-                                "Snapshot L1 table", error);
+    return qcow2_validate_snapshot_l1(bs, sn, error) == 0;
 }
 
 /* --- L1 tables --- */
@@ -363,6 +362,20 @@ static bool size_allows(BlockDriverState *bs, const Qcow2Snapshot *sn,
     return validate_l1(bs, sn, error);
 }
 
+/* What is wrong with the table is said by itself. */
+static bool may_apply(BlockDriverState *bs, const Qcow2Snapshot *sn,
+                      GError **error)
+{
+    g_autoptr(GError) local = NULL;
+    int ret = qcow2_validate_snapshot_l1(bs, sn, &local);
+
+    if (ret < 0) {
+        log_error("%s", local->message);
+        return qcow2_error_errno(error, ret, "Failed to load snapshot");
+    }
+    return size_allows(bs, sn, error);
+}
+
 bool coroutine_fn qcow2_co_snapshot_apply(BlockDriverState *bs,
                                           const char *name, GError **error)
 {
@@ -376,7 +389,7 @@ bool coroutine_fn qcow2_co_snapshot_apply(BlockDriverState *bs,
     if (index < 0) {
         return qcow2_error_errno(error, index, "Failed to load snapshot");
     }
-    if (!size_allows(bs, &s->snapshots[index], error)) {
+    if (!may_apply(bs, &s->snapshots[index], error)) {
         return false;
     }
     co_mutex_lock(&s->lock);

@@ -55,6 +55,7 @@ typedef struct Qcow2SnapshotRepair {
     void *report_opaque;
     unsigned dropped;       /* snapshots at the end */
     unsigned extra_dropped; /* snapshots with too much extra data */
+    uint64_t extra_bytes;   /* of these, beyond the limit */
 } Qcow2SnapshotRepair;
 
 /*

@@ -331,6 +331,9 @@ bool qcow2_validate_table(BlockDriverState *bs, uint64_t offset,
                           uint64_t entries, unsigned entry_bytes,
                           uint64_t max_bytes, const char *name,
                           GError **error);
+/* The same for that of a snapshot: 0, -EFBIG or -EINVAL. */
+int qcow2_validate_snapshot_l1(BlockDriverState *bs, const Qcow2Snapshot *sn,
+                               GError **error);
 
 /* --- qcow2-io.c --- */
 

@@ -143,6 +143,18 @@ void chardev_foreach(ChardevFn *fn, void *opaque)
     }
 }
 
+void chardev_each_socket(void (*fn)(const char *path, void *opaque),
+                         void *opaque)
+{
+    for (unsigned i = 0; chardevs && i < chardevs->len; i++) {
+        const Chardev *chr = chardevs->pdata[i];
+
+        if (chr->socket && chr->socket->owns_path) {
+            fn(chr->socket->path, opaque);
+        }
+    }
+}
+
 static void chardev_free(void *opaque)
 {
     Chardev *chr = opaque;

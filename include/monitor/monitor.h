@@ -19,6 +19,10 @@ bool chardev_add(const char *text, AioContext *main_ctx, GError **error);
 /* --monitor: "chardev=...[,mode=control][,pretty=on|off]". Starts at once. */
 bool monitor_add(const char *text, GError **error);
 
+/* Calls @fn with the path of each socket file that will be removed. */
+void chardev_each_socket(void (*fn)(const char *path, void *opaque),
+                         void *opaque);
+
 /* No command is read any more; events go on. */
 void monitor_stop_reading(void);
 

@@ -89,25 +89,30 @@ bool background_detach(GError **error)
     return ok;
 }
 
-bool background_ready(GError **error)
+bool background_leave(GError **error)
 {
-    ssize_t put;
-
     if (ready_fd < 0) {
         return true;
     }
     if (chdir("/") < 0) {
         return fail_errno(error, "--daemonize: cannot change to", "/");
     }
-    if (!background_detach(error)) {
-        return false;
+    return background_detach(error);
+}
+
+/* A parent that was killed meanwhile needs no answer. */
+void background_ready(void)
+{
+    ssize_t put;
+
+    if (ready_fd < 0) {
+        return;
     }
     do {
         put = write(ready_fd, "", 1);
     } while (put < 0 && errno == EINTR);
     close(ready_fd);
     ready_fd = -1;
-    return true; /* a parent that was killed meanwhile needs no answer */
 }
 
 static int open_locked(const char *path, GError **error)

@@ -18,8 +18,11 @@
  */
 bool background_start(GError **error);
 
-/* Lets the parent go and leaves the terminal; nothing when not started. */
-bool background_ready(GError **error);
+/* Leaves the terminal and the folder; nothing when not started. */
+bool background_leave(GError **error);
+
+/* Lets the parent go; nothing when not started. */
+void background_ready(void);
 /* Leaves the terminal: for a process whose parent went to the background. */
 bool background_detach(GError **error);
 

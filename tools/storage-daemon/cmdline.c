@@ -9,6 +9,7 @@
 #include <gio/gio.h>
 
 static const struct option long_options[] = {
+    { "allow-path", required_argument, NULL, OPT_ALLOW_PATH },
     { "blockdev", required_argument, NULL, OPT_BLOCKDEV },
     { "chardev", required_argument, NULL, OPT_CHARDEV },
     { "daemonize", no_argument, NULL, OPT_DAEMONIZE },
@@ -19,6 +20,8 @@ static const struct option long_options[] = {
     { "nbd-server", required_argument, NULL, OPT_NBD_SERVER },
     { "object", required_argument, NULL, OPT_OBJECT },
     { "pidfile", required_argument, NULL, OPT_PIDFILE },
+    { "run-with", required_argument, NULL, OPT_RUN_WITH },
+    { "sandbox", required_argument, NULL, OPT_SANDBOX },
     { "stats", no_argument, NULL, OPT_STATS },
     { "supervise", optional_argument, NULL, OPT_SUPERVISE },
     { "trace", required_argument, NULL, OPT_TRACE },

@@ -12,7 +12,8 @@
 typedef enum CmdlineOption {
     OPT_HELP = 'h',
     OPT_VERSION = 'V',
-    OPT_BLOCKDEV = 256,
+    OPT_ALLOW_PATH = 256,
+    OPT_BLOCKDEV,
     OPT_CHARDEV,
     OPT_DAEMONIZE,
     OPT_DRIVE,
@@ -21,6 +22,8 @@ typedef enum CmdlineOption {
     OPT_NBD_SERVER,
     OPT_OBJECT,
     OPT_PIDFILE,
+    OPT_RUN_WITH,
+    OPT_SANDBOX,
     OPT_STATS,
     OPT_SUPERVISE,
     OPT_TRACE = 'T',

@@ -25,6 +25,7 @@ struct Export {
     char *name; /* "export 'ID'" */
     char *node_name;
     char **iothreads; /* their ids */
+    char *path; /* of the socket file that is ours to remove, or NULL */
     VirtIOBlock *vblk;
     VhostUserServer *server;
     bool deleted;     /* stopping; goes by itself */
@@ -352,6 +353,7 @@ static void export_free(Export *export)
     g_free(export->node_name);
     g_free(export->id);
     g_free(export->name);
+    g_free(export->path);
     g_free(export);
 }
 
@@ -364,6 +366,7 @@ static bool export_start(const ExportConf *conf, AioContext *main_ctx,
     export->name = g_strdup_printf("export '%s'", conf->id);
     export->node_name = g_strdup(conf->node_name);
     export->iothreads = g_strdupv(conf->iothreads);
+    export->path = g_strdup(conf->addr_path);
     export->vblk = make_device(conf, export, error);
     if (!export->vblk) {
         export_free(export);
@@ -399,6 +402,16 @@ bool export_add(Options *opts, AioContext *main_ctx, GError **error)
            check_device(&conf, error) &&
            options_finish(opts, error) &&
            export_start(&conf, main_ctx, error);
+}
+
+void export_each_socket(void (*fn)(const char *path, void *opaque),
+                        void *opaque)
+{
+    for (Export *export = exports; export; export = export->next) {
+        if (export->path) {
+            fn(export->path, opaque);
+        }
+    }
 }
 
 static void print_stats(Export *export)

@@ -44,6 +44,10 @@ void export_set_events(const ExportEvents *events);
  * gone, at once when there are none. */
 void export_stop_all(unsigned flags, AioFn *done, void *opaque);
 
+/* Calls @fn with the path of each socket file that will be removed. */
+void export_each_socket(void (*fn)(const char *path, void *opaque),
+                        void *opaque);
+
 /* One "stats: export=..." line each, and histograms, on stderr. */
 void export_print_stats(void);
 

@@ -15,6 +15,7 @@
 #include "block/auto.h"
 #include "supervise.h"
 #include "qmp-commands.h"
+#include "sandbox.h"
 #include "block/control.h"
 #include "block/debug.h"
 #include "block/graph.h"
@@ -33,6 +34,7 @@
 typedef struct Daemon {
     AioContext *ctx;
     Cmdline cmdline;
+    Sandbox sandbox;
     int signal_fd;
     AioHandler *signal_handler;
     bool supervised;   /* by our own --supervise */
@@ -143,7 +145,14 @@ static bool act(Daemon *daemon, const CmdlineItem *item, GError **error)
     case OPT_CHARDEV:
         return chardev_add(item->value, daemon->ctx, error);
     case OPT_MONITOR:
+        daemon->sandbox.has_monitor = true;
         return monitor_add(item->value, error);
+    case OPT_SANDBOX:
+        return sandbox_parse(&daemon->sandbox, item->value, error);
+    case OPT_ALLOW_PATH:
+        return sandbox_allow_path(&daemon->sandbox, item->value, error);
+    case OPT_RUN_WITH:
+        return sandbox_parse_run_with(&daemon->sandbox, item->value, error);
     case OPT_NBD_SERVER:
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED,
                     "--nbd-server: vblk serves vhost-user-blk only; "
@@ -173,25 +182,48 @@ static bool act_on_all(Daemon *daemon, GError **error)
     return true;
 }
 
-/* A supervised process is not the one that people know by its number. */
-static bool tell_ready(const Daemon *daemon, GError **error)
+static void may_remove(const char *path, void *opaque)
+{
+    sandbox_may_remove(opaque, path);
+}
+
+/* Everything is open: from here on the process needs no more than it has. */
+static bool confine(Daemon *daemon, GError **error)
 {
     const Cmdline *cmdline = &daemon->cmdline;
 
+    export_each_socket(may_remove, &daemon->sandbox);
+    chardev_each_socket(may_remove, &daemon->sandbox);
+    if (cmdline->pidfile && !daemon->supervised) {
+        sandbox_may_remove(&daemon->sandbox, cmdline->pidfile);
+    }
+    return sandbox_enter(&daemon->sandbox, error);
+}
+
+/* A supervised process is not the one that people know by its number. */
+static bool settle(Daemon *daemon, GError **error)
+{
+    const Cmdline *cmdline = &daemon->cmdline;
+
+    if (daemon->supervised) {
+        return (!cmdline->daemonize || background_detach(error)) &&
+               confine(daemon, error);
+    }
+    return (!cmdline->pidfile || pidfile_write(cmdline->pidfile, error)) &&
+           background_leave(error) && confine(daemon, error);
+}
+
+static void tell_ready(const Daemon *daemon)
+{
     if (!daemon->supervised) {
-        if ((cmdline->pidfile && !pidfile_write(cmdline->pidfile, error)) ||
-            !background_ready(error)) {
-            return false;
-        }
-    } else if (cmdline->daemonize && !background_detach(error)) {
-        return false;
+        background_ready();
     }
     notify_ready();
-    return true;
 }
 
 static bool start(Daemon *daemon, GError **error)
 {
+    sandbox_raise_limits();
     if (daemon->cmdline.daemonize && !daemon->supervised &&
         !background_start(error)) {
         return false;
@@ -203,8 +235,12 @@ static bool start(Daemon *daemon, GError **error)
     }
     aio_context_adopt(daemon->ctx);
     qmp_commands_init(daemon->ctx, qmp_quit, daemon);
-    return watch_signals(daemon, error) && act_on_all(daemon, error) &&
-           tell_ready(daemon, error);
+    if (!watch_signals(daemon, error) || !act_on_all(daemon, error) ||
+        !settle(daemon, error)) {
+        return false;
+    }
+    tell_ready(daemon);
+    return true;
 }
 
 static void run(Daemon *daemon)
@@ -232,6 +268,7 @@ static void take_down(Daemon *daemon)
     g_clear_pointer(&daemon->ctx, aio_context_free);
     pidfile_remove();
     notify_close();
+    sandbox_clear(&daemon->sandbox);
 }
 
 /* --help, --version and --object help: true when that was all. */
@@ -275,6 +312,7 @@ static int serve(Daemon *daemon)
     GError *error = NULL;
     int status = EXIT_SUCCESS;
 
+    sandbox_init(&daemon->sandbox);
     daemon->supervised = notify_is_supervised();
     if (daemon->supervised) {
         prctl(PR_SET_NAME, g_get_prgname()); /* executed as /proc/self/exe */

@@ -130,10 +130,11 @@ static void first_ready(Supervisor *s)
 
     s->ever_ready = true;
     if ((pidfile && !pidfile_write(pidfile, &error)) ||
-        !background_ready(&error)) {
+        !background_leave(&error)) {
         fail(s, error);
         return;
     }
+    background_ready();
     notify_ready();
 }
 

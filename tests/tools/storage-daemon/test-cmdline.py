@@ -118,7 +118,8 @@ def help_documents_every_option():
                  "--monitor", "--pidfile", "--daemonize", "--stats",
                  "--version", "cache.direct", "aio=auto|threads|native|io_uring",
                  "num-queues", "logical-block-size", "writethrough",
-                 "poll-max-ns", "thread-pool-max", "addr.type=fd", "serial",
+                 "poll-max-ns", "thread-pool-max", "--sandbox on|off", "--allow-path",
+                 "--run-with user=", "addr.type=fd", "serial",
                  "SIGTERM"):
         assert word in result.stdout, word
     assert max(map(len, result.stdout.splitlines())) <= 92

@@ -141,11 +141,11 @@ static bool fill_file(int fd, const char *path, const CreateOptions *create,
 /* *made says whether it was not there before. */
 static int open_new(const char *path, bool *made)
 {
-    int flags = O_RDWR | O_CREAT | O_CLOEXEC;
-    int fd = open(path, flags | O_EXCL, 0644);
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 
     *made = fd >= 0;
-    return fd < 0 && errno == EEXIST ? open(path, flags, 0644) : fd;
+    return fd < 0 && errno == EEXIST
+               ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644) : fd;
 }
 
 bool file_create(const char *path, Options *opts, GError **error)

@@ -120,12 +120,12 @@ static bool check_kind(BlockDriverState *bs, mode_t mode, GError **error)
 static int open_mode(BlockDriverState *bs, bool read_only)
 {
     FileState *s = bs->opaque;
-    int flags = O_CLOEXEC | (read_only ? O_RDONLY : O_RDWR) |
+    int flags = (read_only ? O_RDONLY : O_RDWR) |
                 (bs->cache_direct ? O_DIRECT : 0);
     int fd;
 
     do {
-        fd = open(s->path, flags);
+        fd = open(s->path, flags | O_CLOEXEC);
     } while (fd < 0 && errno == EINTR);
     return fd;
 }

@@ -493,7 +493,7 @@ static bool compare(Comparison *c, GError **error)
     FILE *out = stdout;
     bool good = true;
 
-    if (path && !(out = fopen(path, "w"))) {
+    if (path && !(out = fopen(path, "we"))) {
         g_set_error(error, G_IO_ERROR, g_io_error_from_errno(errno),
                     "--output: %s: %s", path, g_strerror(errno));
         return false;

@@ -26,7 +26,7 @@ static int fail(const GError *error)
 /* Writes to @path or, when it is NULL, to stdout. */
 static bool report(const BenchCmdline *cmdline, const BenchResult *result)
 {
-    FILE *out = cmdline->output ? fopen(cmdline->output, "w") : stdout;
+    FILE *out = cmdline->output ? fopen(cmdline->output, "we") : stdout;
     bool good;
 
     if (out && cmdline->json) {

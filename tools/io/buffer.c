@@ -134,7 +134,7 @@ static void repeat(IoBuffer *buffer, size_t bytes)
 
 bool io_buffer_fill_from_file(IoBuffer *buffer, const char *filename)
 {
-    FILE *file = fopen(filename, "r");
+    FILE *file = fopen(filename, "re");
     size_t bytes;
     bool ok;
 

@@ -9,6 +9,7 @@
 
 #include "notify.h"
 #include "object.h"
+#include "socket-access.h"
 #include "block/graph.h"
 #include "hw/block/virtio-blk.h"
 #include "hw/virtio/vhost-user.h"
@@ -42,6 +43,7 @@ typedef struct ExportConf {
     uint64_t num_queues;
     int64_t logical_block_size;
     int rerror, werror; /* BlockdevOnError */
+    SocketAccess access;
 } ExportConf;
 
 static Export *exports; /* newest first */
@@ -127,7 +129,8 @@ static bool take_address(Options *opts, ExportConf *conf, GError **error)
         return false;
     }
     if (strcmp(conf->addr_type, "unix") == 0) {
-        return options_need_str(opts, "addr.path", &conf->addr_path, error);
+        return options_need_str(opts, "addr.path", &conf->addr_path, error) &&
+               socket_access_take(&conf->access, opts, error);
     }
     if (strcmp(conf->addr_type, "fd") == 0) {
         return options_need_str(opts, "addr.str", &conf->addr_str, error);
@@ -380,6 +383,11 @@ static bool export_start(const ExportConf *conf, AioContext *main_ctx,
     }
     export->next = exports;
     exports = export;
+    if (export->path &&
+        !socket_access_apply(&conf->access, export->path, error)) {
+        export_del(export);
+        return false;
+    }
     return true;
 }
 

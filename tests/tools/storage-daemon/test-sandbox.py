@@ -1,0 +1,360 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The storage daemon in its sandbox: every engine, format and filter works as
+outside, and what the process has is what it should have.
+
+Usage: test-sandbox.py DAEMON VBLK-BENCH VBLK-IMG
+"""
+
+import glob
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+
+DAEMON, BENCH, IMG = (os.path.abspath(path) for path in sys.argv[1:4])
+TIMEOUT = 60
+NOBODY = 65534
+EXPORT = "vhost-user-blk,id=e,node-name=n,writable=on,addr.type=unix,addr.path="
+CASES = []
+
+
+class Skip(Exception):
+    """Why a case cannot run here."""
+
+
+def case(function):
+    """A test by the name of its function."""
+    CASES.append(function)
+    return function
+
+
+def bench(options, *job):
+    """Load on a daemon in the sandbox, all of it checked."""
+    server = shlex.join([DAEMON, "--sandbox", "on", *options,
+                         "--export", EXPORT + "{socket}"])
+    result = subprocess.run(
+        [BENCH, "--server=" + server, "--eta=never", "--verify=pattern",
+         "--rw=randrw", "--iodepth=8", "--numjobs=2", "--syscalls=off",
+         *(job or ("--number_ios=2000",))],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, timeout=TIMEOUT, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def image(name="a.img", size=32 << 20):
+    """An empty file."""
+    with open(name, "wb") as file:
+        file.truncate(size)
+    return name
+
+
+def qcow2(*options):
+    """An empty qcow2 image."""
+    subprocess.run([IMG, "create", "-q", "-f", "qcow2", *options, "q.img",
+                    "32M"], check=True, stdin=subprocess.DEVNULL)
+    return "q.img"
+
+
+def wait_until(condition, complaint):
+    """Fails when it does not come to be."""
+    deadline = time.monotonic() + TIMEOUT
+    while not condition():
+        assert time.monotonic() < deadline, complaint
+        time.sleep(0.01)
+
+
+class Running:
+    """A daemon in the sandbox; ended at the end of the block."""
+
+    def __init__(self, *args, **kwargs):
+        self.process = subprocess.Popen(
+            [DAEMON, "--sandbox", "on", *args, "--pidfile", "pid"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True, **kwargs)
+
+    def __enter__(self):
+        # entered once the parent of --daemonize could go; the filter is last
+        wait_until(lambda: self.process.poll() is not None or
+                   "Seccomp:\t2" in self.read("status"), "not confined")
+        assert self.process.poll() is None, self.process.stderr.read()
+        return self
+
+    def __exit__(self, *unused):
+        self.process.send_signal(signal.SIGTERM)
+        _, stderr = self.process.communicate(timeout=TIMEOUT)
+        assert self.process.returncode == 0, (self.process.returncode, stderr)
+
+    def path(self, *names):
+        """Below its folder in /proc."""
+        return os.path.join("/proc", str(self.process.pid), *names)
+
+    def read(self, *names):
+        """A file of /proc; empty when the thread or descriptor is gone."""
+        try:
+            with open(self.path(*names), encoding="ascii",
+                      errors="replace") as file:
+                return file.read()
+        except (FileNotFoundError, ProcessLookupError):
+            return ""
+
+
+def file_node(name="a.img", more=""):
+    """--blockdev of a file."""
+    return ("--blockdev", f"driver=file,node-name=n,filename={name}{more}")
+
+
+@case
+def engines_raw():
+    image()
+    for engine in ("threads", "native", "io_uring"):
+        bench(file_node(more=f",cache.direct=on,aio={engine},discard=unmap"))
+    for engine in ("threads", "io_uring"):
+        bench(file_node(more=f",aio={engine},detect-zeroes=on"))
+
+
+@case
+def engines_qcow2():
+    for engine in ("threads", "native", "io_uring"):
+        bench(("--blockdev", "driver=qcow2,node-name=n,discard=unmap,"
+               f"file.driver=file,file.filename={qcow2()},"
+               f"file.cache.direct=on,file.aio={engine}"))
+
+
+@case
+def qcow2_compressed():
+    image("raw.img", 32 << 20)
+    subprocess.run([IMG, "convert", "-c", "-O", "qcow2", "raw.img", "q.img"],
+                   check=True)
+    bench(("--blockdev", "driver=qcow2,node-name=n,file.driver=file,"
+           "file.filename=q.img"))
+
+
+@case
+def several_iothreads():
+    image()
+    options = ("--object", "iothread,id=t0", "--object", "iothread,id=t1",
+               *file_node(more=",cache.direct=on,aio=io_uring"))
+    server = shlex.join([DAEMON, "--sandbox", "on", *options, "--export",
+                         EXPORT + "{socket},iothread.0=t0,iothread.1=t1"])
+    subprocess.run([BENCH, "--server=" + server, "--eta=never",
+                    "--rw=randwrite", "--verify=pattern", "--iodepth=8",
+                    "--numjobs=4", "--number_ios=1000", "--syscalls=off"],
+                   check=True, stdout=subprocess.DEVNULL, timeout=TIMEOUT)
+
+
+@case
+def throttle():
+    bench(("--object", "throttle-group,id=g,x-iops-total=5000", "--blockdev",
+           "throttle,node-name=n,throttle-group=g,file.driver=file,"
+           f"file.filename={image()}"), "--number_ios=500")
+
+
+@case
+def null():
+    bench(("--blockdev", "null-co,node-name=n,read-zeroes=on"),
+          "--verify=none", "--number_ios=2000")
+
+
+@case
+def nbd():
+    if not shutil.which("nbdkit"):
+        raise Skip("nbdkit is not installed")
+    server = subprocess.Popen(["nbdkit", "-f", "-U", "nbd.sock", "memory",
+                               "32M"])
+    try:
+        wait_until(lambda: os.path.exists("nbd.sock"), "no nbdkit")
+        bench(("--blockdev", "nbd,node-name=n,server.type=unix,"
+               "server.path=nbd.sock"))
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def load_on(path):
+    """A front end that stays for a while."""
+    return subprocess.Popen(
+        [BENCH, "--socket=" + path, "--eta=never", "--rw=randrw",
+         "--numjobs=2", "--iodepth=8", "--runtime=1500ms", "--syscalls=off"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def guest_memory(daemon):
+    """The flags of each mapping of a front end's memory."""
+    smaps = daemon.read("smaps")
+    blocks = re.split(r"\n(?=[0-9a-f]+-[0-9a-f]+ )", smaps)
+    return [re.search(r"^VmFlags: (.*)$", block, re.M)[1].split()
+            for block in blocks if "/memfd:" in block.split("\n")[0]]
+
+
+def check_descriptors(daemon):
+    """All but the standard ones are closed on exec."""
+    for path in glob.glob(daemon.path("fdinfo", "*")):
+        number = int(os.path.basename(path))
+        flags = re.search(r"^flags:\s+0([0-7]+)$",
+                          daemon.read("fdinfo", str(number)), re.M)
+        if number > 2 and flags:
+            assert int(flags[1], 8) & os.O_CLOEXEC, (number, flags[0])
+
+
+def check_threads(daemon):
+    """No thread was forgotten. Returns how many there are."""
+    tasks = os.listdir(daemon.path("task"))
+    for task in tasks:
+        status = daemon.read("task", task, "status")
+        if not status or status.startswith("Name:\tiou-"):
+            continue
+        for line in ("NoNewPrivs:\t1", "Seccomp:\t2",
+                     "CapPrm:\t" + "0" * 16, "CapEff:\t" + "0" * 16):
+            assert line in status, (line, status)
+    return len(tasks)
+
+
+@case
+def process_under_load():
+    image()
+    samples = most_threads = 0
+    with Running(*file_node(more=",aio=threads"), "--export", EXPORT + "s",
+                 "--object", "iothread,id=spare") as daemon:
+        load = load_on("s")
+        while load.poll() is None:
+            # not in core dumps, not in children; soon after it was mapped
+            wait_until(lambda: all("dd" in flags and "dc" in flags
+                                   for flags in guest_memory(daemon)),
+                       "guest memory goes into core dumps")
+            samples += len(guest_memory(daemon))
+            check_descriptors(daemon)
+            most_threads = max(most_threads, check_threads(daemon))
+        assert load.returncode == 0, load.stderr.read()
+    assert samples > 0 and most_threads > 3, (samples, most_threads)
+
+
+@case
+def inherited_descriptors_are_closed():
+    image()
+    with open("secret", "w+b") as secret:
+        os.set_inheritable(secret.fileno(), True)
+        with Running(*file_node(), "--export", EXPORT + "s",
+                     pass_fds=(secret.fileno(),)) as daemon:
+            names = [os.readlink(path)
+                     for path in glob.glob(daemon.path("fd", "*"))]
+            assert not [name for name in names if "secret" in name], names
+            assert [name for name in names if "a.img" in name], names
+
+
+@case
+def sockets_are_private():
+    image()
+    with Running(*file_node(), "--export", EXPORT + "s"):
+        status = os.stat("s")
+        assert stat.S_IMODE(status.st_mode) == 0o600
+        assert status.st_uid == os.geteuid()
+    assert not os.path.exists("s") and not os.path.exists("pid")
+
+
+@case
+def socket_of_somebody_else():
+    if os.geteuid() != 0:
+        raise Skip("only root can give a socket away")
+    image()
+    with Running(*file_node(), "--export", EXPORT +
+                 f"s,socket-mode=0660,socket-owner={NOBODY}:{NOBODY}"):
+        status = os.stat("s")
+        assert stat.S_IMODE(status.st_mode) == 0o660
+        assert (status.st_uid, status.st_gid) == (NOBODY, NOBODY)
+    assert not os.path.exists("s")
+
+
+@case
+def bad_socket_access():
+    image()
+    for more, words in (("socket-mode=1777", "socket-mode"),
+                        ("socket-mode=rw", "socket-mode"),
+                        ("socket-owner=no-such-user", "names no user"),
+                        ("socket-owner=0:no-such-group", "names no group"),
+                        ("socket-owner=", "names no user")):
+        result = subprocess.run(
+            [DAEMON, *file_node(), "--export", EXPORT + "s," + more],
+            stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            timeout=TIMEOUT, check=False)
+        assert result.returncode == 1, result.stderr
+        assert words in result.stderr, result.stderr
+
+
+@case
+def another_user():
+    if os.geteuid() != 0:
+        raise Skip("only root can become another user")
+    image()
+    os.chmod("a.img", 0o600)     # root's: open before the user changes
+    os.mkdir("run")
+    os.chown("run", NOBODY, NOBODY)
+    os.chmod(".", 0o755)
+    with Running(*file_node(more=",cache.direct=on,aio=native"), "--export",
+                 EXPORT + "run/s", "--run-with",
+                 f"user={NOBODY}:{NOBODY}") as daemon:
+        assert re.search(rf"^Uid:\t{NOBODY}\t{NOBODY}\t{NOBODY}\t{NOBODY}$",
+                         daemon.read("status"), re.M)
+        load = load_on("run/s")
+        _, stderr = load.communicate(timeout=TIMEOUT)
+        assert load.returncode == 0, stderr
+    assert not os.path.exists("run/s")
+
+
+@case
+def user_that_is_not_there():
+    result = subprocess.run([DAEMON, "--run-with", "user=no-such-user"],
+                            stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                            text=True, timeout=TIMEOUT, check=False)
+    assert result.returncode == 1
+    assert "User 'no-such-user' doesn't exist" in result.stderr, result.stderr
+
+
+@case
+def daemonized():
+    image()
+    subprocess.run([DAEMON, "--sandbox", "on", "--daemonize", "--pidfile",
+                    "pid", *file_node(), "--export", EXPORT + "s"],
+                   check=True, stdin=subprocess.DEVNULL,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with open("pid", encoding="ascii") as file:
+        pid = int(file.read())
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        assert "Seccomp:\t2" in file.read()
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.connect("s")
+    os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not os.path.exists("pid"), "pid file still there")
+    assert not os.path.exists("s")
+
+
+def main():
+    """One point for each case."""
+    failed = 0
+    print(f"1..{len(CASES)}")
+    for number, test in enumerate(CASES, 1):
+        name = test.__name__.replace("_", "-")
+        with tempfile.TemporaryDirectory(prefix="vblk-") as folder:
+            os.chdir(folder)
+            try:
+                test()
+                print(f"ok {number} {name}", flush=True)
+            except Skip as reason:
+                print(f"ok {number} {name} # SKIP {reason}", flush=True)
+            except Exception as error:    # any failure is a failed case
+                failed += 1
+                print(f"not ok {number} {name}", flush=True)
+                print(f"# {type(error).__name__}: {error}", flush=True)
+            os.chdir("/")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

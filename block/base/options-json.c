@@ -41,6 +41,50 @@ static unsigned json_depth(const char *text, bool *unfinished)
     return max;
 }
 
+/* The number of "\uXXXX", or -1 when @text does not begin with that. */
+static int json_escape(const char *text)
+{
+    int number = 0;
+
+    if (text[0] != '\\' || text[1] != 'u') {
+        return -1;
+    }
+    for (unsigned i = 2; i < 6; i++) {
+        int digit = g_ascii_xdigit_value(text[i]);
+
+        if (digit < 0) {
+            return -1;
+        }
+        number = number << 4 | digit;
+    }
+    return number;
+}
+
+static bool is_surrogate(int number, int first)
+{
+    return number >= first && number < first + 0x400;
+}
+
+/* Of an escape the parser would make a string that is no UTF-8 (half of a
+ * pair), or one that ends there (zero). Returns the first such, or NULL. */
+static const char *json_bad_escape(const char *text)
+{
+    while ((text = strchr(text, '\\'))) {
+        int number = json_escape(text);
+
+        if (is_surrogate(number, 0xd800) &&
+            is_surrogate(json_escape(text + 6), 0xdc00)) {
+            text += 12;
+        } else if (number == 0 || is_surrogate(number, 0xd800) ||
+                   is_surrogate(number, 0xdc00)) {
+            return text;
+        } else {
+            text += text[1] ? 2 : 1;
+        }
+    }
+    return NULL;
+}
+
 typedef struct JsonCheck {
     const char *what;
     unsigned flags; /* OPTIONS_JSON_ */
@@ -126,6 +170,7 @@ JsonObject *options_read_json(const char *text, const char *what,
     g_autoptr(JsonParser) parser = json_parser_new();
     g_autoptr(GError) cause = NULL;
     g_autofree char *line = NULL, *invalid = NULL;
+    const char *bad;
     JsonNode *root;
     bool unfinished;
 
@@ -136,6 +181,13 @@ JsonObject *options_read_json(const char *text, const char *what,
     if (json_depth(text, &unfinished) > OPTIONS_MAX_DEPTH) {
         g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED,
                     "%s: JSON nests deeper than %d", what, OPTIONS_MAX_DEPTH);
+        return NULL;
+    }
+    bad = json_bad_escape(text);
+    if (bad) {
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED,
+                    "%s: JSON parse error, %.6s is not a valid Unicode "
+                    "character", what, bad);
         return NULL;
     }
     if (!json_parser_load_from_data(parser, text, -1, &cause)) {

@@ -129,6 +129,31 @@ static void test_bad_json(void)
     }
 }
 
+/* Half of a character that takes two escapes, and what would end a string. */
+static void test_bad_unicode(void)
+{
+    static const char *const texts[] = {
+        "{\"a\":\"\\ud800\"}", "{\"a\":\"x\\udc00y\"}",
+        "{\"\\ud83d\":1}", "{\"a\":[\"\\ud83d\\u0041\"]}",
+        "{\"a\":\"\\u0000\"}", "{\"a\":\"\\ude00\\ud83d\"}",
+    };
+    g_autoptr(Options) good = NULL;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(texts); i++) {
+        g_autoptr(GError) error = NULL;
+
+        g_assert_null(options_parse(texts[i], "--export", NULL, &error));
+        g_assert_nonnull(error);
+        g_assert_nonnull(strstr(error->message,
+                                "is not a valid Unicode character"));
+        g_assert_true(g_utf8_validate(error->message, -1, NULL));
+    }
+    good = options_parse("{\"a\":\"\\ud83d\\ude00 \\\\ud800\"}", "--export",
+                         NULL, NULL);
+    g_assert_cmpstr(options_peek_str(good, "a"), ==,
+                    "\xf0\x9f\x98\x80 \\ud800");
+}
+
 static void test_bounds(void)
 {
     g_autofree char *word = g_strnfill(70000, 'x');
@@ -592,6 +617,7 @@ int main(int argc, char **argv)
     g_test_add_func("/options/good-text", test_good_text);
     g_test_add_func("/options/bad-text", test_bad_text);
     g_test_add_func("/options/bad-json", test_bad_json);
+    g_test_add_func("/options/bad-unicode", test_bad_unicode);
     g_test_add_func("/options/bounds", test_bounds);
     g_test_add_func("/options/bool", test_bool);
     g_test_add_func("/options/size", test_size);

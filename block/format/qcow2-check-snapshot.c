@@ -37,6 +37,7 @@ static int check_place(Qcow2Check *check)
     if (qcow2_check_broken(check, qcow2_check_fixes(check), "ERROR ",
                            "%u snapshots without a table",
                            s->snapshot_count)) {
+        qcow2_free_snapshots(check->bs); /* an open image's, by their count */
         s->snapshot_count = 0;
         s->snapshots_offset = 0;
         check->rewrite_snapshots = true;
@@ -63,6 +64,7 @@ static int check_number(Qcow2Check *check)
     qcow2_check_report(check, "Discarding %u overhanging snapshots",
                        overhang);
     check->out->corruptions += overhang;
+    qcow2_free_snapshots(check->bs);
     s->snapshot_count = QCOW2_MAX_SNAPSHOTS;
     return 0;
 }

@@ -3,56 +3,24 @@
  * Images from strangers: opened read-only, looked at and read; then opened
  * for writing, written to all over, closed, and opened again.
  */
-#include "tests/lib/test-disk.h"
-
-#include <string.h>
+#include "fuzz-image.h"
 
 #include "block/block-co.h"
 #include "block/control.h"
 #include "block/graph.h"
 #include "block/image.h"
-#include "block/log.h"
 #include "fuzz.h"
 
-#define IMAGE_MAX (1 << 20)
-/* How far an image may grow, and how much of it is looked at. */
-#define DISK_MAX  (8 << 20)
-#define STEPS     48
-#define READ_MAX  (64 * 1024)
+/* How much of an image is looked at. */
+#define STEPS    48
+#define READ_MAX (64 * 1024)
 
-#define AT_INCOMPATIBLE 79 /* low byte */
-#define DATA_FILE_BIT   0x4
-
-static TestDisk *image, *data_file;
 static char buf[READ_MAX];
-
-static void ignore_line(LogLevel level, const char *line, void *opaque)
-{
-}
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
-    test_disk_register();
-    image = test_disk_new("image", 1);
-    data_file = test_disk_new("data", 1);
-    test_disk_set_limit(image, DISK_MAX);
-    test_disk_set_limit(data_file, DISK_MAX);
-    log_set_sink(ignore_line, NULL);
+    fuzz_image_init();
     return 0;
-}
-
-/* No name in the image is followed: all there is is given here. */
-static BlockDriverState *open_image(const char *more)
-{
-    bool has_data = test_disk_bytes(image) > AT_INCOMPATIBLE &&
-                    (test_disk_data(image)[AT_INCOMPATIBLE] & DATA_FILE_BIT);
-    g_autofree char *text = g_strdup_printf(
-        "{\"driver\":\"qcow2\",\"backing\":null,%s%s"
-        "\"file\":{\"driver\":\"test-disk\",\"disk\":\"image\"}}",
-        has_data ? "\"data-file\":{\"driver\":\"test-disk\","
-                   "\"disk\":\"data\"}," : "", more);
-
-    return bdrv_open(options_parse(text, "fuzz", NULL, NULL), NULL);
 }
 
 /* --- looking --- */
@@ -94,7 +62,7 @@ static void coroutine_fn look_entry(void *opaque)
 
 static bool look(void)
 {
-    BlockDriverState *bs = open_image("\"read-only\":true,");
+    BlockDriverState *bs = fuzz_image_open("\"read-only\":true,");
     BlockImageInfo info = { 0 };
 
     if (!bs) {
@@ -130,7 +98,7 @@ static void coroutine_fn write_entry(void *opaque)
 
 static void write_all_over(void)
 {
-    BlockDriverState *bs = open_image("\"discard\":\"unmap\",");
+    BlockDriverState *bs = fuzz_image_open("\"discard\":\"unmap\",");
 
     if (bs) {
         bdrv_run_co(bs, write_entry, bs);
@@ -140,11 +108,10 @@ static void write_all_over(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
-    if (bytes > IMAGE_MAX) {
+    if (bytes > FUZZ_IMAGE_MAX) {
         return 0;
     }
-    test_disk_set(image, data, bytes);
-    test_disk_set(data_file, data, 0);
+    fuzz_image_set(data, bytes);
     if (look()) {
         write_all_over();
         look();

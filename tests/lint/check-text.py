@@ -11,7 +11,7 @@ MAX_LINES = 800
 NOTE = re.compile(r"(/\*|//|#|^\s*\*)\s*(TODO|FIXME|XXX)\b")
 # Not ours to reformat, or full of what an image's or a tool's output needs.
 AS_IT_IS = ("COPYING",)
-AS_IT_IS_SUFFIX = (".out", ".patch", ".svg", ".png")
+AS_IT_IS_SUFFIX = (".out", ".patch", ".svg", ".png", ".zip")
 
 
 def spdx(name, text):

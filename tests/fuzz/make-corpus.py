@@ -1,0 +1,176 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the fuzz targets other than those of qcow2 begin with: inputs that a
+well-behaved guest, front end or user would give.
+
+Usage: make-corpus.py DIRECTORY
+
+Makes DIRECTORY/TARGET/NAME. Called by people; the result, grown and reduced by
+libFuzzer, is checked in as corpus/TARGET.zip.
+"""
+
+import os
+import struct
+import sys
+
+GUEST = 0x1000          # of fuzz-ring.c
+F_NEXT, F_WRITE, F_INDIRECT, F_AVAIL, F_USED = 1, 2, 4, 1 << 7, 1 << 15
+
+
+def split_desc(addr, length, flags, following=0):
+    """A descriptor of a split ring."""
+    return struct.pack("<QIHH", addr, length, flags, following)
+
+
+def packed_desc(addr, length, ident, flags):
+    """A descriptor of a packed ring."""
+    return struct.pack("<QIHH", addr, length, ident, flags)
+
+
+def place(parts, size=0x800):
+    """Memory with each part where it belongs."""
+    memory = bytearray(size)
+    for at, part in parts.items():
+        memory[at:at + len(part)] = part
+    return bytes(memory).rstrip(b"\0")
+
+
+def steps(*words):
+    """Steps of fuzz-ring.c: what, which, a number."""
+    return b"".join(struct.pack("<BBH", *word) for word in words)
+
+
+TAKE_AND_GIVE = steps((0, 0, 0), (2, 0x40, 5), (0, 0, 0), (2, 1, 9),
+                      (3, 0, 0), (6, 0, 0), (0, 0, 0), (7, 0, 0))
+
+
+def ring_input(features, size, more, memory):
+    """For fuzz-ring.c."""
+    return bytes([features, size, 0, len(more) // 4]) + more + memory
+
+
+def ring_split():
+    """Chains of one, of three, and with a table."""
+    avail = struct.pack("<HHHHH", 0, 2, 0, 3, 0)
+    table = split_desc(0x1600, 16, F_NEXT, 1) + split_desc(0x1700, 32, F_WRITE)
+    memory = place({
+        0: split_desc(0x1800, 16, F_NEXT, 1) +
+           split_desc(0x1900, 0x900, F_NEXT | F_WRITE, 2) +
+           split_desc(0x1a00, 1, F_WRITE) +
+           split_desc(0x1700, len(table), F_INDIRECT),
+        0x400: avail, 0x700: table})
+    return {f"features-{f}": ring_input(f, 3, TAKE_AND_GIVE, memory)
+            for f in (0, 1, 2, 3, 7)}
+
+
+def ring_packed():
+    """The same in a packed ring."""
+    table = packed_desc(0x1600, 16, 0, 0) + packed_desc(0x1700, 9, 0, F_WRITE)
+    memory = place({
+        0: packed_desc(0x1800, 16, 0, F_AVAIL | F_NEXT) +
+           packed_desc(0x1900, 0x900, 1, F_AVAIL | F_WRITE) +
+           packed_desc(0x1700, len(table), 3, F_AVAIL | F_INDIRECT),
+        0x700: table})
+    return {f"features-{f}": ring_input(f | 8, 7, TAKE_AND_GIVE, memory)
+            for f in (0, 1, 2, 3, 7)}
+
+
+def request(flags, out, in_lengths, cuts):
+    """For fuzz-virtio-blk-request.c: @cuts are the readable pieces."""
+    lengths = b"".join(struct.pack("<H", n) for n in [*cuts, *in_lengths])
+    return bytes([flags, len(cuts), len(in_lengths), 0, 0]) + lengths + out
+
+
+def virtio_blk_request():
+    """Each type, in one piece and in several."""
+    inputs = {}
+    for kind in (0, 1, 4, 8, 11, 13, 99):
+        header = struct.pack("<IIQ", kind, 0, 8)
+        segments = struct.pack("<QII", 8, 8, 0) + struct.pack("<QII", 64, 1, 0)
+        data = {1: b"x" * 4096, 11: segments, 13: segments}.get(kind, b"")
+        answer = [4096, 1] if kind == 0 else [20, 1] if kind == 8 else [1]
+        out = header + data
+        inputs[f"type-{kind}"] = request(0, out, answer,
+                                         [n for n in (16, len(data)) if n])
+        inputs[f"type-{kind}-cut"] = request(
+            0, out, [sum(answer)], [3, 13, len(data)])
+    return inputs
+
+
+def message(kind, flags, payload):
+    """A step of fuzz-vhost-user.c."""
+    return bytes([0, kind, flags, len(payload)]) + payload
+
+
+def store(at, contents):
+    """Into the guest's memory; @at is a multiple of 16."""
+    return bytes([4, at >> 4 & 0xff, at >> 12, len(contents)]) + contents
+
+
+def vhost_user():
+    """Connections of good front ends, with a request or two."""
+    guest = 0x100000
+    header = struct.pack("<IIQ", 0, 0, 0)
+    inputs = {}
+    for name, features in (("split", 2 + 4), ("packed", 2 + 4 + 8),
+                           ("plain", 4), ("old", 0)):
+        start = bytes([6, features | 32, 0, 0]) + bytes([2, 0, features >> 3, 0])
+        data = store(0x3000, header)
+        if features & 8:
+            ring = (packed_desc(guest + 0x3000, 16, 0, F_AVAIL | F_NEXT) +
+                    packed_desc(guest + 0x4000, 512, 0,
+                                F_AVAIL | F_NEXT | F_WRITE) +
+                    packed_desc(guest + 0x5000, 1, 0, F_AVAIL | F_WRITE))
+            data += store(0, ring)
+        else:
+            ring = (split_desc(guest + 0x3000, 16, F_NEXT, 1) +
+                    split_desc(guest + 0x4000, 512, F_NEXT | F_WRITE, 2) +
+                    split_desc(guest + 0x5000, 1, F_WRITE))
+            data += store(0, ring) + store(0x400, struct.pack("<HHH", 0, 1, 0))
+        kick = bytes([3, 0, 0, 0])
+        stop = message(11, 0, struct.pack("<II", 0, 0))
+        inputs[name] = start + data + kick + stop
+    inputs["questions"] = b"".join(message(kind, 0, b"")
+                                   for kind in (1, 3, 15, 17, 36, 40, 34))
+    inputs["config"] = (message(24, 0, struct.pack("<III", 0, 60, 0) + bytes(60)) +
+                        message(25, 8, struct.pack("<III", 32, 1, 0) + b"\1"))
+    region = struct.pack("<QQQQ", guest, 0x10000, 0x7f0000000000, 0)
+    inputs["regions"] = (message(37, 0x10, bytes(8) + region) +
+                         message(38, 0, bytes(8) + region))
+    inputs["inflight"] = message(31, 0, struct.pack("<QQHH", 0, 0, 2, 16))
+    inputs["log"] = message(6, 0x10, struct.pack("<QQ", 0x1000, 0))
+    return inputs
+
+
+def options():
+    """What people write."""
+    texts = [
+        "driver=file,node-name=f,filename=a,,b,cache.direct=on,aio=native",
+        "file,a=1k,a.b=2,n=0x10", "a.0=x,a.1=y,iothread.0=t,iothread.1=u",
+        '{"driver":"qcow2","file":{"driver":"file","filename":"a"},'
+        '"backing":null,"n":7,"s":-1,"a":[1,"b",{"c":true}],"x":1.5}',
+        '{"file.driver":"nbd","file.server.0.host":"h","inject-error":[{}]}',
+        '{"a":"\\u00e4\\ud83d\\ude00\\n","b":{"c":{"d":1}}}',
+    ]
+    return {f"text-{i}": bytes([i]) + text.encode()
+            for i, text in enumerate(texts)}
+
+
+def main():
+    """See above."""
+    if len(sys.argv) != 2:
+        print(__doc__, file=sys.stderr)
+        return 1
+    for make in (ring_split, ring_packed, virtio_blk_request, vhost_user,
+                 options):
+        target = "fuzz-" + make.__name__.replace("_", "-")
+        folder = os.path.join(sys.argv[1], target)
+        os.makedirs(folder, exist_ok=True)
+        for name, contents in make().items():
+            with open(os.path.join(folder, name), "wb") as file:
+                file.write(contents)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -40,14 +40,18 @@ void virtio_blk_request_free(VirtIOBlockReq *req)
  */
 static unsigned take_status(VirtIOBlockReq *req)
 {
-    struct iovec *in = req->elem.iov + req->elem.out_num;
     unsigned n = req->elem.in_num;
+    struct iovec *in;
 
+    req->joined = NULL;
+    req->status = NULL;
+    if (n == 0) {
+        return 0; /* perhaps there is no iov either */
+    }
+    in = req->elem.iov + req->elem.out_num;
     while (n > 0 && in[n - 1].iov_len == 0) {
         n--;
     }
-    req->joined = NULL;
-    req->status = NULL;
     if (n == 0) {
         return 0;
     }

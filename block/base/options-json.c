@@ -66,7 +66,8 @@ static bool is_surrogate(int number, int first)
 }
 
 /* Of an escape the parser would make a string that is no UTF-8 (half of a
- * pair), or one that ends there (zero). Returns the first such, or NULL. */
+ * pair), or one that ends there (zero); it also takes one of fewer digits.
+ * Returns the first such, or NULL. */
 static const char *json_bad_escape(const char *text)
 {
     while ((text = strchr(text, '\\'))) {
@@ -75,7 +76,8 @@ static const char *json_bad_escape(const char *text)
         if (is_surrogate(number, 0xd800) &&
             is_surrogate(json_escape(text + 6), 0xdc00)) {
             text += 12;
-        } else if (number == 0 || is_surrogate(number, 0xd800) ||
+        } else if (number == 0 || (number < 0 && text[1] == 'u') ||
+                   is_surrogate(number, 0xd800) ||
                    is_surrogate(number, 0xdc00)) {
             return text;
         } else {
@@ -83,6 +85,23 @@ static const char *json_bad_escape(const char *text)
         }
     }
     return NULL;
+}
+
+static bool json_check_escapes(const char *text, const char *what,
+                               GError **error)
+{
+    const char *bad = json_bad_escape(text);
+    g_autofree char *escape = NULL, *shown = NULL;
+
+    if (!bad) {
+        return true;
+    }
+    escape = g_utf8_substring(bad, 0, MIN(6, g_utf8_strlen(bad, -1)));
+    shown = options_printable(escape);
+    g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED,
+                "%s: JSON parse error, %s is not a valid Unicode character",
+                what, shown);
+    return false;
 }
 
 typedef struct JsonCheck {
@@ -170,7 +189,6 @@ JsonObject *options_read_json(const char *text, const char *what,
     g_autoptr(JsonParser) parser = json_parser_new();
     g_autoptr(GError) cause = NULL;
     g_autofree char *line = NULL, *invalid = NULL;
-    const char *bad;
     JsonNode *root;
     bool unfinished;
 
@@ -183,11 +201,7 @@ JsonObject *options_read_json(const char *text, const char *what,
                     "%s: JSON nests deeper than %d", what, OPTIONS_MAX_DEPTH);
         return NULL;
     }
-    bad = json_bad_escape(text);
-    if (bad) {
-        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED,
-                    "%s: JSON parse error, %.6s is not a valid Unicode "
-                    "character", what, bad);
+    if (!json_check_escapes(text, what, error)) {
         return NULL;
     }
     if (!json_parser_load_from_data(parser, text, -1, &cause)) {

@@ -135,7 +135,10 @@ static void test_bad_unicode(void)
     static const char *const texts[] = {
         "{\"a\":\"\\ud800\"}", "{\"a\":\"x\\udc00y\"}",
         "{\"\\ud83d\":1}", "{\"a\":[\"\\ud83d\\u0041\"]}",
-        "{\"a\":\"\\u0000\"}", "{\"a\":\"\\ude00\\ud83d\"}",
+        "{\"a\":\"\\u0000\"}", "{\"a\":\"\\ud8^x\"}",
+        "{\"a\":\"\\u12\"}",
+        "{\"a\":\"\\u1\xc3\xa4\n\xc3\xa4\xc3\xa4\xc3\xa4\"}",
+        "{\"a\":\"\\ude00\\ud83d\"}",
     };
     g_autoptr(Options) good = NULL;
 

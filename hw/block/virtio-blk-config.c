@@ -161,6 +161,13 @@ void virtio_blk_config_init(VirtIOBlockConfig *config, VirtIOBlockRules *rules,
     update_write_cache(config); /* off until a driver says that it flushes */
 }
 
+void virtio_blk_config_resize(VirtIOBlockConfig *config,
+                              VirtIOBlockRules *rules)
+{
+    rules->length = blk_length(config->blk);
+    config->space.capacity = htole64(rules->length / SECTOR_SIZE);
+}
+
 void virtio_blk_config_set_features(VirtIOBlockConfig *config,
                                     uint64_t features)
 {

@@ -23,6 +23,10 @@ typedef struct VirtIOBlockConfig {
 void virtio_blk_config_init(VirtIOBlockConfig *config, VirtIOBlockRules *rules,
                             BlockBackend *blk, const VirtIOBlockConf *conf);
 
+/* The disk has another length; no queue runs. */
+void virtio_blk_config_resize(VirtIOBlockConfig *config,
+                              VirtIOBlockRules *rules);
+
 void virtio_blk_config_set_features(VirtIOBlockConfig *config,
                                     uint64_t features);
 

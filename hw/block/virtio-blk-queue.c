@@ -46,6 +46,10 @@ struct VirtIOBlockQueue {
 
     AioFn *stop_done;        /* set: stopping */
     void *stop_opaque;
+    bool paused;
+    AioFn *pause_done;       /* set: about to be at rest */
+    void *pause_opaque;
+    bool draining;           /* for either */
 };
 
 static VirtIOBlockReq *request_get(VirtIOBlockQueue *queue)
@@ -369,8 +373,8 @@ static bool run_pass(VirtIOBlockQueue *queue)
     bool more;
 
     if (queue->stop_done || virtqueue_is_broken(queue->vq) ||
-        virtio_blk_errors_halted(queue->conf.errors)) {
-        return false; /* virtio_blk_queue_wake() comes back for the last */
+        queue->paused || virtio_blk_errors_halted(queue->conf.errors)) {
+        return false; /* wake_bh() and unpause_bh() come back */
     }
     /* what a crash left in flight comes first, and all of it */
     budget = PASS_BUDGET + virtqueue_resubmits(queue->vq);
@@ -482,12 +486,35 @@ static void finish_stop(VirtIOBlockQueue *queue)
     done(opaque);
 }
 
+static void finish_pause(VirtIOBlockQueue *queue)
+{
+    AioFn *done = queue->pause_done;
+
+    queue->pause_done = NULL;
+    done(queue->pause_opaque);
+}
+
 static void drained_cb(void *opaque)
 {
     VirtIOBlockQueue *queue = opaque;
 
-    g_assert(queue->in_use == 0);
-    finish_stop(queue);
+    queue->draining = false;
+    if (queue->stop_done) {
+        g_assert(queue->in_use == 0);
+        finish_stop(queue);
+    }
+    if (queue->pause_done) {
+        finish_pause(queue);
+    }
+}
+
+/* One drain is for all who want one. */
+static void drain(VirtIOBlockQueue *queue)
+{
+    if (!queue->draining) {
+        queue->draining = true;
+        blk_channel_drain(queue->channel, drained_cb, queue);
+    }
 }
 
 static void queue_bh(void *opaque)
@@ -499,7 +526,7 @@ static void wake_bh(void *opaque)
 {
     VirtIOBlockQueue *queue = opaque;
 
-    if (queue->vq && !queue->stop_done) {
+    if (queue->vq && !queue->stop_done && !queue->paused) {
         retry_held(queue);
         run_pass(queue);
     }
@@ -508,6 +535,51 @@ static void wake_bh(void *opaque)
 void virtio_blk_queue_wake(VirtIOBlockQueue *queue)
 {
     aio_bh_schedule(queue->wake);
+}
+
+typedef struct PauseCall {
+    VirtIOBlockQueue *queue;
+    AioFn *done;
+    void *opaque;
+} PauseCall;
+
+static void pause_bh(void *opaque)
+{
+    g_autofree PauseCall *call = opaque;
+    VirtIOBlockQueue *queue = call->queue;
+
+    g_assert(!queue->paused);
+    queue->paused = true;
+    queue->pause_done = call->done;
+    queue->pause_opaque = call->opaque;
+    drain(queue);
+}
+
+void virtio_blk_queue_pause(VirtIOBlockQueue *queue, AioFn *done,
+                            void *opaque)
+{
+    PauseCall *call = g_new(PauseCall, 1);
+
+    *call = (PauseCall){ queue, done, opaque };
+    aio_bh_once(queue->conf.ctx, pause_bh, call);
+}
+
+/* Somebody may have resumed it meanwhile. */
+static void unpause_bh(void *opaque)
+{
+    VirtIOBlockQueue *queue = opaque;
+
+    queue->paused = false;
+    if (queue->vq && !queue->stop_done &&
+        !virtio_blk_errors_halted(queue->conf.errors)) {
+        retry_held(queue);
+        run_pass(queue);
+    }
+}
+
+void virtio_blk_queue_unpause(VirtIOBlockQueue *queue)
+{
+    aio_bh_run_sync(queue->conf.ctx, unpause_bh, queue);
 }
 
 void virtio_blk_queue_start(VirtIOBlockQueue *queue, VirtQueue *vq)
@@ -535,7 +607,7 @@ void virtio_blk_queue_stop(VirtIOBlockQueue *queue, AioFn *done, void *opaque)
     remove_kick(queue);
     aio_bh_cancel(queue->bh);
     give_up_held(queue);
-    blk_channel_drain(queue->channel, drained_cb, queue);
+    drain(queue);
 }
 
 VirtIOBlockQueue *virtio_blk_queue_new(const VirtIOBlockQueueConf *conf)

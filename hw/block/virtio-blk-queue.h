@@ -31,6 +31,15 @@ AioContext *virtio_blk_queue_context(const VirtIOBlockQueue *queue);
 /* Retries what it holds and looks at the ring, soon. Context: any */
 void virtio_blk_queue_wake(VirtIOBlockQueue *queue);
 
+/*
+ * From now on no chain is taken and nothing that is held tried again; calls
+ * @done in the queue's thread, soon, when what was taken is done or held.
+ * Until virtio_blk_queue_unpause(). Context: main
+ */
+void virtio_blk_queue_pause(VirtIOBlockQueue *queue, AioFn *done,
+                            void *opaque);
+void virtio_blk_queue_unpause(VirtIOBlockQueue *queue); /* Context: main */
+
 /* As VirtIODeviceOps says. Context: home */
 void virtio_blk_queue_start(VirtIOBlockQueue *queue, VirtQueue *vq);
 void virtio_blk_queue_stop(VirtIOBlockQueue *queue, AioFn *done,

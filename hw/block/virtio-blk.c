@@ -13,6 +13,8 @@
 #include "virtio-blk-error.h"
 #include "virtio-blk-queue.h"
 
+#include <errno.h>
+#include <semaphore.h>
 #include <string.h>
 
 #define MAX_BLOCK_SIZE 65536
@@ -22,7 +24,7 @@ struct VirtIOBlock {
     char *name;
     BlockBackend *blk;
     VirtIOBlockConfig config; /* main thread */
-    VirtIOBlockRules rules;   /* constant */
+    VirtIOBlockRules rules;   /* constant while queues run */
     VirtIOBlockErrors *errors;
     VirtIOBlockQueue **queues;
 };
@@ -195,6 +197,43 @@ VirtIOBlockHold virtio_blk_get_hold(VirtIOBlock *vblk)
 void virtio_blk_resume(VirtIOBlock *vblk)
 {
     virtio_blk_errors_resume(vblk->errors);
+}
+
+static void queue_paused(void *opaque)
+{
+    sem_post(opaque);
+}
+
+void virtio_blk_pause(VirtIOBlock *vblk)
+{
+    sem_t paused;
+
+    sem_init(&paused, 0, 0);
+    for (unsigned i = 0; i < vblk->dev.num_queues; i++) {
+        virtio_blk_queue_pause(vblk->queues[i], queue_paused, &paused);
+    }
+    for (unsigned i = 0; i < vblk->dev.num_queues; i++) {
+        while (sem_wait(&paused) < 0) {
+            g_assert(errno == EINTR);
+        }
+    }
+    sem_destroy(&paused);
+}
+
+void virtio_blk_unpause(VirtIOBlock *vblk)
+{
+    VirtIODevice *dev = &vblk->dev;
+    bool resized = vblk->rules.length != blk_length(vblk->blk);
+
+    if (resized) {
+        virtio_blk_config_resize(&vblk->config, &vblk->rules);
+    }
+    for (unsigned i = 0; i < dev->num_queues; i++) {
+        virtio_blk_queue_unpause(vblk->queues[i]);
+    }
+    if (resized && dev->config_changed) {
+        dev->config_changed(dev, dev->config_changed_opaque);
+    }
 }
 
 void virtio_blk_get_stats(VirtIOBlock *vblk, BlockStats *stats)

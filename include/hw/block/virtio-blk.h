@@ -87,6 +87,14 @@ VirtIOBlockHold virtio_blk_get_hold(VirtIOBlock *vblk);
  * sent it, and goes on. Context: main */
 void virtio_blk_resume(VirtIOBlock *vblk);
 
+/*
+ * Waits until nothing is in flight and no queue takes anything, for the disk
+ * to be changed; afterwards looks at its length, tells the guest if that is
+ * another, and goes on. Context: main, of no queue the home
+ */
+void virtio_blk_pause(VirtIOBlock *vblk);
+void virtio_blk_unpause(VirtIOBlock *vblk);
+
 /* Sum over queues. Context: main */
 void virtio_blk_get_stats(VirtIOBlock *vblk, BlockStats *stats);
 

@@ -32,9 +32,10 @@ static const char *read_line(QmpClient *client)
     return client->line;
 }
 
-static void put(QmpClient *client, const char *name)
+static void put(QmpClient *client, const char *name, const char *arguments)
 {
-    g_autofree char *text = g_strdup_printf("{\"execute\": \"%s\"}", name);
+    g_autofree char *text = g_strdup_printf(
+        "{\"execute\": \"%s\", \"arguments\": %s}", name, arguments);
 
     g_assert_cmpint(send(client->fd, text, strlen(text), MSG_NOSIGNAL), ==,
                     strlen(text));
@@ -66,7 +67,13 @@ void qmp_client_free(QmpClient *client)
 
 const char *qmp_client_run(QmpClient *client, const char *name)
 {
-    put(client, name);
+    return qmp_client_run_with(client, name, "{}");
+}
+
+const char *qmp_client_run_with(QmpClient *client, const char *name,
+                                const char *arguments)
+{
+    put(client, name, arguments);
     while (strstr(read_line(client), "\"event\"")) {
         g_queue_push_tail(client->events, g_strdup(client->line));
     }

@@ -13,6 +13,10 @@ void qmp_client_free(QmpClient *client);
  * next call. */
 const char *qmp_client_run(QmpClient *client, const char *name);
 
+/* The same with arguments, an object in JSON. */
+const char *qmp_client_run_with(QmpClient *client, const char *name,
+                                const char *arguments);
+
 /* Waits for the next event of that name that was not waited for yet; its
  * line, valid until the next call. */
 const char *qmp_client_event(QmpClient *client, const char *name);

@@ -27,6 +27,7 @@ struct Export {
     char *node_name;
     char **iothreads; /* their ids */
     char *path; /* of the socket file that is ours to remove, or NULL */
+    uint32_t block_size;
     VirtIOBlock *vblk;
     VhostUserServer *server;
     bool deleted;     /* stopping; goes by itself */
@@ -370,6 +371,7 @@ static bool export_start(const ExportConf *conf, AioContext *main_ctx,
     export->node_name = g_strdup(conf->node_name);
     export->iothreads = g_strdupv(conf->iothreads);
     export->path = g_strdup(conf->addr_path);
+    export->block_size = conf->logical_block_size;
     export->vblk = make_device(conf, export, error);
     if (!export->vblk) {
         export_free(export);
@@ -460,6 +462,11 @@ const char *export_node_name(const Export *export)
 const char *const *export_iothreads(const Export *export)
 {
     return (const char *const *)export->iothreads;
+}
+
+uint32_t export_block_size(const Export *export)
+{
+    return export->block_size;
 }
 
 bool export_is_deleted(const Export *export)

@@ -22,6 +22,7 @@ void export_foreach(ExportFn *fn, void *opaque); /* the newest first */
 const char *export_id(const Export *export);
 const char *export_node_name(const Export *export);
 const char *const *export_iothreads(const Export *export); /* NULL: none */
+uint32_t export_block_size(const Export *export); /* logical */
 bool export_is_deleted(const Export *export);
 bool export_is_connected(const Export *export);
 VirtIOBlock *export_device(const Export *export);

@@ -17,6 +17,9 @@ extern const QmpCommand qmp_node_commands[];
 extern const QmpCommand qmp_export_commands[];
 extern const QmpCommand qmp_object_commands[];
 
+/* qmp-resize.c */
+void qmp_block_resize(QmpCall *call, Options *args);
+
 void qmp_exports_init(AioContext *main_ctx);
 
 /* An owned copy of what is left of @args, for whoever consumes options. */

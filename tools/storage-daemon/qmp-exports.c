@@ -364,6 +364,7 @@ const QmpCommand qmp_export_commands[] = {
     { "query-block-exports", query_block_exports },
     { "block-export-add", block_export_add },
     { "block-export-del", block_export_del },
+    { "block_resize", qmp_block_resize },
     { "cont", qmp_cont },
     { "query-status", query_status },
     { "x-vblk-stats", x_vblk_stats },

@@ -60,6 +60,11 @@ SAME = [
     ("blockdev-add", dict(driver="file", node_name="f0", filename="a.img")),
     ("blockdev-add", dict(driver="file", node_name="f0", filename="a.img")),
     ("blockdev-add", dict(driver="file", filename="a.img")),
+    ("block_resize", dict(node_name="nope", size=1 << 20)),
+    ("block_resize", dict(node_name="f0", size=-1)),
+    ("block_resize", dict(node_name="f0")),
+    ("block_resize", dict(node_name="f0", size=2 << 20)),
+    ("query-named-block-nodes", {}),
     ("blockdev-add", dict(driver="nope", node_name="f1")),
     ("blockdev-add", dict(node_name="f1")),
     ("blockdev-add", dict(driver="file", node_name="f1", filename="no.img")),
@@ -239,6 +244,24 @@ def backing_images_are_nested():
         assert nodes["q0"]["image"]["backing-image"]["filename"] == \
             "base.qcow2"
         assert len(nodes) == 4
+
+
+@case
+def resize_is_checked():
+    with Daemon(DAEMON) as daemon:
+        client = daemon.client
+        client.do("blockdev-add", driver="raw", node_name="r0", file={
+            "driver": "file", "node-name": "f0", "filename": image()})
+        client.do("block-export-add", **vhost("e0", "r0",
+                                              logical_block_size=4096))
+        assert "used by another node" in client.refused(
+            "block_resize", node_name="f0", size=1 << 20)
+        assert "multiple of 512" in client.refused(
+            "block_resize", node_name="r0", size=1000)
+        assert "logical block size 4096" in client.refused(
+            "block_resize", node_name="r0", size=(1 << 20) + 512)
+        client.do("block_resize", node_name="r0", size=3 << 20)
+        assert os.path.getsize("a.img") == 3 << 20
 
 
 @case

@@ -126,6 +126,17 @@ def need_root():
         raise Skip("needs loop devices, FUSE and xfsprogs")
 
 
+def need_images():
+    """For the rows that are files on ext4: where it is not there already, it
+    is mounted."""
+    kind = subprocess.run(["findmnt", "-n", "-o", "FSTYPE", "-T", "/var/tmp"],
+                          check=False, capture_output=True, text=True)
+    if kind.stdout.strip() != "ext4":
+        need_root()
+    if not shutil.which("qemu-img"):
+        raise Skip("needs qemu-img")
+
+
 def same(there, wanted):
     """With both in the message."""
     assert there == wanted, f"{there!r} instead of {wanted!r}"
@@ -186,6 +197,7 @@ def folders(world):
 @case
 def space(world):
     """no space: said before anything starts, with what would help"""
+    need_images()
     refused(world, f"{world.work} has", "GiB free", "--work-dir", "--size",
             options=[f"--rows={FOLDER_ROWS}", "--size=512T"])
 
@@ -229,6 +241,7 @@ def loops(world):
 @case
 def measures(world):
     """each round has a sample of each server, with all figures"""
+    need_images()
     run = world.study(f"--rows={FOLDER_ROWS}", "--samples=2", *TINY)
     same(run.returncode, 0)
     rounds = world.rounds()
@@ -262,6 +275,7 @@ def sixteen(world):
 @case
 def refused_mode(world):
     """a mode that a server refuses is left out, in the server's words"""
+    need_images()
     fake_daemon(world, 'case "$*" in *aio=native*) echo "no such mode" >&2; '
                 "exit 1;; esac")
     run = world.study(f"--rows={FOLDER_ROWS}", "--samples=1", *TINY)
@@ -287,6 +301,7 @@ def fake_daemon(world, shell):
 @case
 def failed_sample(world):
     """a failed sample is reported, ends nothing, and is tried again"""
+    need_images()
     fake_daemon(world, f'case "$*" in *aio=native*--export*) test -e '
                 f'{world.path}/mended || {{ echo "it broke" >&2; exit 1; }};; '
                 "esac")
@@ -312,6 +327,7 @@ def failed_sample(world):
 @case
 def resume(world):
     """--resume measures what is missing, and a line that was torn"""
+    need_images()
     same(world.study(f"--rows={FOLDER_ROWS}", "--samples=2",
                      *TINY).returncode, 0)
     lines = world.lines()
@@ -336,6 +352,7 @@ def resume(world):
 @case
 def not_results(world):
     """files that are no results are refused by name"""
+    need_images()
     os.mkdir(world.output)
     for content in ("[]\n", '{"study":9}\n', "text\n",
                     '{"study":1,"settings":{}}\n{"row":1}\n'):
@@ -424,6 +441,7 @@ def janitor_killed(world):
 @case
 def alone(world):
     """two studies do not work in one folder"""
+    need_images()
     with world.start(f"--rows={FOLDER_ROWS}", "--samples=999",
                      *TINY) as study:
         until(world.rounds, "a round")

@@ -74,7 +74,8 @@ class Journal:
 
     def add(self, row, sample, servers):
         """@servers: name -> figures, or {"error": why}."""
-        record = {"row": row.name, "sample": sample, "servers": servers}
+        record = {"row": row.name, "sample": sample,
+                  "load": os.getloadavg()[0], "servers": servers}
         self.rounds.append(record)
         self.write(record)
 

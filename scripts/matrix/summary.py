@@ -76,6 +76,15 @@ def summarise(rounds):
     return sorted(results.values(), key=lambda r: order[r.row])
 
 
+def load(rounds):
+    """"1.9 (1.2 to 2.4)": the machine's load, or "" of old results."""
+    loads = sorted(r["load"] for r in rounds if "load" in r)
+    if not loads:
+        return ""
+    return (f"{statistics.median(loads):.1f} "
+            f"({loads[0]:.1f} to {loads[-1]:.1f})")
+
+
 def families(results):
     """{name: [Result]}: what shares a chart."""
     found = {}

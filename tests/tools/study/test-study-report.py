@@ -143,7 +143,8 @@ def machine(report, _folder):
     """the machine, the settings and who was left out are told"""
     text = report.text("index.rst")
     for part in ("2 x Processor of a_test", "there is none", "Each row ran 2",
-                 "250ms (1s", "have 0.5 GiB together", "8 times the speed"):
+                 "250ms (1s", "have 0.5 GiB together", "8 times the speed",
+                 "load,2.1 (1.5 to 2.8)"):
         assert part in " ".join(text.split()), part
 
 

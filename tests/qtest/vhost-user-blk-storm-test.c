@@ -321,7 +321,8 @@ static void test_storm(gconstpointer data)
 
 static void add_case(const char *where, const ServerKind *kind, unsigned i)
 {
-    static const char *const engines[] = { "threads", "native", "io_uring" };
+    static const char *const engines[] = { "threads", "native", "io_uring",
+                                           "auto" };
     StormCase *test = g_new0(StormCase, 1);
     g_autofree char *path = NULL;
 
@@ -350,7 +351,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     seeds_parse(argc, argv, 1);
     log_set_sink(ignore_line, NULL);
-    for (unsigned i = 0; i < 12; i++) {
+    for (unsigned i = 0; i < 16; i++) {
         add_case("thread", &thread, i);
         add_case("iothreads", &iothreads, i);
         add_case("daemon", &program, i);

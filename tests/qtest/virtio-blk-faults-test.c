@@ -81,7 +81,10 @@ typedef struct Run {
 
 static bool is_direct(const Run *run)
 {
-    return strcmp(run->test->engine, "threads") != 0 || run->seed % 2;
+    bool needs = strcmp(run->test->engine, "native") == 0 ||
+                 strcmp(run->test->engine, "io_uring") == 0;
+
+    return needs || run->seed % 2;
 }
 
 static bool is_writethrough(const Run *run)
@@ -269,6 +272,7 @@ int main(int argc, char **argv)
         { "threads", false }, { "threads", true },
         { "native", false }, { "native", true },
         { "io_uring", false }, { "io_uring", true },
+        { "auto", false }, { "auto", true },
     };
     int ret;
 

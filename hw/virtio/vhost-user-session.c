@@ -14,6 +14,7 @@
 #include "vhost-user-requests.h"
 #include "block/log.h"
 
+#include <errno.h>
 #include <unistd.h>
 
 /* Messages handled before other work of the main loop gets its turn. */
@@ -227,6 +228,11 @@ static void session_read_on(VhostUserSession *s)
     static const AioHandlerOps ops = { .ready = session_ready };
 
     s->handler = aio_handler_add(s->main_ctx, s->fd, &ops, s);
+    if (!s->handler) {
+        warn(s, "closing the connection, which cannot be watched",
+             g_strerror(errno));
+        vhost_user_session_close(s);
+    }
 }
 
 /* --- Life --- */

@@ -110,6 +110,9 @@ static void start_accepting(VhostUserServer *server)
 
     server->handler = aio_handler_add(server->main_ctx, server->listen_fd,
                                       &ops, server);
+    if (!server->handler) {
+        accept_later(server, errno);
+    }
 }
 
 static void retry_accepting(void *opaque)

@@ -8,12 +8,14 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 struct TestDaemon {
     GPtrArray *words;    /* owned */
     GPtrArray *sockets;  /* owned */
+    char **env;
     char *dir;
     GPid pid;
 };
@@ -24,6 +26,7 @@ TestDaemon *test_daemon_new(void)
 
     daemon->words = g_ptr_array_new_with_free_func(g_free);
     daemon->sockets = g_ptr_array_new_with_free_func(g_free);
+    daemon->env = g_get_environ();
     daemon->dir = g_dir_make_tmp("vblk-daemon-XXXXXX", NULL);
     g_assert_nonnull(daemon->dir);
     test_daemon_add(daemon, "%s", g_getenv("VBLK_STORAGE_DAEMON"));
@@ -37,6 +40,12 @@ void test_daemon_add(TestDaemon *daemon, const char *fmt, ...)
     va_start(ap, fmt);
     g_ptr_array_add(daemon->words, g_strdup_vprintf(fmt, ap));
     va_end(ap);
+}
+
+void test_daemon_set_env(TestDaemon *daemon, const char *name,
+                         const char *value)
+{
+    daemon->env = g_environ_setenv(daemon->env, name, value, true);
 }
 
 const char *test_daemon_socket(TestDaemon *daemon, unsigned i)
@@ -55,7 +64,7 @@ void test_daemon_start(TestDaemon *daemon, unsigned n_sockets)
     int sock;
 
     g_ptr_array_add(daemon->words, NULL);
-    g_spawn_async(NULL, (char **)daemon->words->pdata, NULL,
+    g_spawn_async(NULL, (char **)daemon->words->pdata, daemon->env,
                   G_SPAWN_DO_NOT_REAP_CHILD, qemu_child_setup, NULL,
                   &daemon->pid, &error);
     g_assert_no_error(error);
@@ -74,8 +83,18 @@ void test_daemon_free(TestDaemon *daemon)
     g_assert_cmpint(rmdir(daemon->dir), ==, 0);
     g_ptr_array_unref(daemon->words);
     g_ptr_array_unref(daemon->sockets);
+    g_strfreev(daemon->env);
     g_free(daemon->dir);
     g_free(daemon);
+}
+
+void test_daemon_limit_fds(const TestDaemon *daemon, unsigned n)
+{
+    struct rlimit limit = { n, RLIM_INFINITY }, old;
+
+    g_assert_cmpint(prlimit(daemon->pid, RLIMIT_NOFILE, NULL, &old), ==, 0);
+    limit.rlim_max = old.rlim_max;
+    g_assert_cmpint(prlimit(daemon->pid, RLIMIT_NOFILE, &limit, NULL), ==, 0);
 }
 
 unsigned test_daemon_fds(const TestDaemon *daemon)

@@ -16,6 +16,10 @@ TestDaemon *test_daemon_new(void);
 void test_daemon_add(TestDaemon *daemon, const char *fmt, ...)
     G_GNUC_PRINTF(2, 3);
 
+/* For the daemon alone; before the start. */
+void test_daemon_set_env(TestDaemon *daemon, const char *name,
+                         const char *value);
+
 /* The path of a socket in the daemon's own directory. Borrowed. */
 const char *test_daemon_socket(TestDaemon *daemon, unsigned i);
 
@@ -24,6 +28,9 @@ void test_daemon_start(TestDaemon *daemon, unsigned n_sockets);
 
 /* Asks it to stop, waits until it has, asserts that it ended well. */
 void test_daemon_free(TestDaemon *daemon);
+
+/* How many descriptors it may have open from now on. */
+void test_daemon_limit_fds(const TestDaemon *daemon, unsigned n);
 
 /* What it holds. */
 unsigned test_daemon_fds(const TestDaemon *daemon);

@@ -280,7 +280,8 @@ static bool check_fds(const VhostUserMessage *msg, const RequestShape *shape,
                       GError **error)
 {
     if (msg->fds_lost) {
-        return REFUSE(error, "more than %d file descriptors",
+        return REFUSE(error, "more than %d file descriptors, or no room for "
+                      "them here (the open files limit, ulimit -n)",
                       VHOST_USER_MAX_FDS);
     }
     if (msg->n_fds < shape->min_fds || msg->n_fds > shape->max_fds) {

@@ -161,7 +161,7 @@ typedef struct VhostUserMessage {
     VhostUserPayload payload;
     int fds[VHOST_USER_MAX_FDS]; /* owned; -1 once taken */
     unsigned n_fds;              /* that came */
-    bool fds_lost;               /* there were more than fit */
+    bool fds_lost;               /* more than fit, or EMFILE */
 } VhostUserMessage;
 
 /* A message on its way in: kept until the rest of it arrives. */

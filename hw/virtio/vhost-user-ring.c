@@ -184,12 +184,14 @@ bool vhost_user_ring_set_addr(VhostUserRing *ring, const VhostUserRingEnv *env,
 
 /* --- Descriptors --- */
 
-/* The loop can wait for it; a regular file it could not. */
+/* The loop can wait for it; a regular file it could not. Where the check
+ * itself fails the loop will say so. */
 static bool can_be_polled(int fd)
 {
     struct epoll_event event = { .events = EPOLLIN };
     int epfd = epoll_create1(EPOLL_CLOEXEC);
-    bool ok = epfd < 0 || epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &event) == 0;
+    bool ok = epfd < 0 || epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &event) == 0 ||
+              errno != EPERM;
 
     if (epfd >= 0) {
         close(epfd);

@@ -383,6 +383,12 @@ static const char *luring_advice(int err)
     }
 }
 
+static void luring_close(LUring *luring)
+{
+    io_uring_queue_exit(&luring->ring);
+    close(luring->event_fd);
+}
+
 static void luring_free(Engine *engine)
 {
     LUring *luring = container_of(engine, LUring, engine);
@@ -390,8 +396,7 @@ static void luring_free(Engine *engine)
     submit_queue_destroy(&engine->queue);
     aio_bh_free(luring->reap_bh);
     aio_handler_remove(luring->handler);
-    io_uring_queue_exit(&luring->ring);
-    close(luring->event_fd);
+    luring_close(luring);
     g_free(luring);
 }
 
@@ -425,8 +430,15 @@ static int luring_open(LUring *luring, AioContext *ctx, const char **call)
         err = luring_restrict(&luring->ring);
     }
     if (err) {
-        io_uring_queue_exit(&luring->ring);
-        close(luring->event_fd);
+        luring_close(luring);
+        return err;
+    }
+    *call = "epoll_ctl";
+    luring->handler = aio_handler_add(ctx, luring->event_fd,
+                                      &luring_handler_ops, luring);
+    if (!luring->handler) {
+        err = -errno;
+        luring_close(luring);
         return err;
     }
     return entries;
@@ -447,7 +459,5 @@ Engine *luring_new(AioContext *ctx, GError **error)
     luring->engine.ops = &luring_ops;
     submit_queue_init(&luring->engine.queue, ctx, &luring_queue_ops, entries);
     luring->reap_bh = aio_bh_new(ctx, luring_ready, luring);
-    luring->handler = aio_handler_add(ctx, luring->event_fd,
-                                      &luring_handler_ops, luring);
     return &g_steal_pointer(&luring)->engine;
 }

@@ -354,14 +354,19 @@ static int laio_setup(io_context_t *id)
     return err;
 }
 
+static void laio_close(LinuxAio *laio)
+{
+    io_destroy(laio->id);
+    close(laio->event_fd);
+}
+
 static void laio_free(Engine *engine)
 {
     LinuxAio *laio = container_of(engine, LinuxAio, engine);
 
     submit_queue_destroy(&engine->queue);
     aio_handler_remove(laio->handler);
-    io_destroy(laio->id);
-    close(laio->event_fd);
+    laio_close(laio);
     g_free(laio);
 }
 
@@ -394,10 +399,16 @@ Engine *laio_new(AioContext *ctx, GError **error)
     }
     laio->engine.ops = &laio_ops;
     laio->ring = laio_map_ring(laio->id);
-    submit_queue_init(&laio->engine.queue, ctx, &laio_queue_ops, events);
     laio->handler = aio_handler_add(ctx, laio->event_fd,
                                     laio->ring ? &laio_handler_ops
                                                : &laio_handler_ops_no_ring,
                                     laio);
+    if (!laio->handler) {
+        g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(errno),
+                    "epoll_ctl: %s", g_strerror(errno));
+        laio_close(laio);
+        return NULL;
+    }
+    submit_queue_init(&laio->engine.queue, ctx, &laio_queue_ops, events);
     return &g_steal_pointer(&laio)->engine;
 }

@@ -114,7 +114,11 @@ static bool watch_signals(Daemon *daemon, GError **error)
     }
     daemon->signal_handler = aio_handler_add(daemon->ctx, daemon->signal_fd,
                                              &signal_ops, daemon);
-    return true;
+    if (!daemon->signal_handler) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED,
+                    "cannot watch for signals: %s", g_strerror(errno));
+    }
+    return daemon->signal_handler;
 }
 
 static bool blockdev_add(const char *text, GError **error)

@@ -46,6 +46,7 @@ static const int memory_and_threads[] = {
     CALL(getrandom), CALL(getpid), CALL(gettid), CALL(getcpu),
     CALL(set_tid_address), CALL(uname), CALL(sysinfo), CALL(getrusage),
     CALL(getuid), CALL(geteuid), CALL(getgid), CALL(getegid),
+    CALL(getcwd),
 };
 
 static const int descriptors[] = {

@@ -373,6 +373,25 @@ bool bdrv_del_blockdev(const char *node_name, GError **error)
     return true;
 }
 
+bool bdrv_hand_over_all(Handover *handover, GError **error)
+{
+    GHashTableIter iter;
+    gpointer value;
+
+    if (!nodes) {
+        return true;
+    }
+    g_hash_table_iter_init(&iter, nodes);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        BlockDriverState *bs = value;
+
+        if (bs->drv->hand_over && !bs->drv->hand_over(bs, handover, error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void bdrv_close_all(void)
 {
     while (blockdevs) {

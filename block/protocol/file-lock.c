@@ -132,6 +132,18 @@ static void lock_drop(int fd, const FileLockParams *params)
     }
 }
 
+void file_lock_release(int fd)
+{
+    lock_drop(fd, &(FileLockParams){ .shared = FILE_PERM_ALL });
+}
+
+/* Who has these locks has been told that nobody minds. */
+static bool lock_covers(const FileLockParams *from, const FileLockParams *to)
+{
+    return from->locking != FILE_LOCKING_OFF && !(to->held & ~from->held) &&
+           !(from->shared & ~to->shared);
+}
+
 /* The old descriptor asks whether others mind: to the new one, the locks of
  * the old are those of another. */
 bool file_lock_move(int from_fd, int to_fd, const char *path,
@@ -142,7 +154,7 @@ bool file_lock_move(int from_fd, int to_fd, const char *path,
         return true;
     }
     if (lock_take(from_fd, path, to, error) &&
-        lock_check(from_fd, path, to, error) &&
+        (lock_covers(from, to) || lock_check(from_fd, path, to, error)) &&
         lock_take(to_fd, path, to, error)) {
         return true;
     }

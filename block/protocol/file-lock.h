@@ -45,4 +45,7 @@ bool file_lock_move(int from_fd, int to_fd, const char *path,
                     const FileLockParams *from, const FileLockParams *to,
                     GError **error);
 
+/* Gives back all that @fd has. Context: main */
+void file_lock_release(int fd);
+
 #endif

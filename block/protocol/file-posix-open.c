@@ -117,15 +117,27 @@ static bool check_kind(BlockDriverState *bs, mode_t mode, GError **error)
     return false;
 }
 
+/* Its name by a descriptor that another process has left, if there is one:
+ * the file itself may have been replaced by now. */
+static char *name_to_open(const FileState *s)
+{
+    FileLockParams locks;
+    int fd = file_left_fd(s->full_path, &locks);
+
+    return fd < 0 ? g_strdup(s->path)
+                  : g_strdup_printf("/proc/self/fd/%d", fd);
+}
+
 static int open_mode(BlockDriverState *bs, bool read_only)
 {
     FileState *s = bs->opaque;
     int flags = (read_only ? O_RDONLY : O_RDWR) |
                 (bs->cache_direct ? O_DIRECT : 0);
+    g_autofree char *name = name_to_open(s);
     int fd;
 
     do {
-        fd = open(s->path, flags | O_CLOEXEC);
+        fd = open(name, flags | O_CLOEXEC);
     } while (fd < 0 && errno == EINTR);
     return fd;
 }
@@ -135,9 +147,10 @@ static int open_mode(BlockDriverState *bs, bool read_only)
 static bool open_fd(BlockDriverState *bs, GError **error)
 {
     FileState *s = bs->opaque;
+    g_autofree char *name = name_to_open(s);
     struct stat st;
 
-    if (stat(s->path, &st) < 0) {
+    if (stat(name, &st) < 0) {
         return open_error(s, false, errno, error);
     }
     if (S_ISDIR(st.st_mode) && !bs->read_only) { /* what open() would say */
@@ -161,6 +174,19 @@ static bool open_fd(BlockDriverState *bs, GError **error)
     return check_kind(bs, st.st_mode, error);
 }
 
+/* Locks of a process that we take over from are not in our way. */
+static bool take_locks(FileState *s, GError **error)
+{
+    FileLockParams theirs;
+    int fd = file_left_fd(s->full_path, &theirs);
+
+    if (fd < 0) {
+        return file_lock_take(s->fd, s->path, &s->locks, error);
+    }
+    file_lock_release(s->fd); /* theirs keep the image meanwhile */
+    return file_lock_move(fd, s->fd, s->path, &theirs, &s->locks, error);
+}
+
 /* What a guest's disk holds and shares: nobody else writes or resizes. The
  * tools share until a format claims the file, unless they say otherwise. */
 static bool lock_image(BlockDriverState *bs, FileLocking locking,
@@ -182,7 +208,7 @@ static bool lock_image(BlockDriverState *bs, FileLocking locking,
         s->locks.shared = FILE_PERM_CONSISTENT_READ |
                           FILE_PERM_WRITE_UNCHANGED;
     }
-    return file_lock_take(s->fd, s->path, &s->locks, error);
+    return take_locks(s, error);
 }
 
 bool file_claim(BlockDriverState *bs, unsigned flags, GError **error)
@@ -196,7 +222,7 @@ bool file_claim(BlockDriverState *bs, unsigned flags, GError **error)
     if (flags & BDRV_CLAIM_RESIZE) {
         s->locks.held |= FILE_PERM_RESIZE;
     }
-    return file_lock_take(s->fd, s->path, &s->locks, error);
+    return take_locks(s, error);
 }
 
 static bool open_common(BlockDriverState *bs, Options *opts, GError **error)
@@ -212,6 +238,7 @@ static bool open_common(BlockDriverState *bs, Options *opts, GError **error)
         return false;
     }
     s->path = g_steal_pointer(&options.filename);
+    s->full_path = g_canonicalize_filename(s->path, NULL);
     s->aio = options.aio;
     s->max_batch = options.max_batch;
     if (!open_fd(bs, error) || !lock_image(bs, options.locking, error) ||
@@ -248,4 +275,5 @@ void file_close(BlockDriverState *bs)
         s->fd = -1;
     }
     g_clear_pointer(&s->path, g_free);
+    g_clear_pointer(&s->full_path, g_free);
 }

@@ -41,6 +41,7 @@ typedef struct FileState {
     /* written by open, read by all threads after */
     int fd;
     char *path;
+    char *full_path;     /* as it was when it was opened */
     bool is_device;      /* a block or character device */
     unsigned device_block_size; /* logical; of a device only */
     EngineType aio;
@@ -81,6 +82,15 @@ static inline void file_flag_set(bool *flag)
 bool file_open(BlockDriverState *bs, Options *opts, GError **error);
 bool host_device_open(BlockDriverState *bs, Options *opts, GError **error);
 void file_close(BlockDriverState *bs);
+
+/* --- file-posix-handover.c; Context: main --- */
+
+/* BlockDriver.hand_over() */
+bool file_hand_over(BlockDriverState *bs, Handover *handover, GError **error);
+
+/* The descriptor that another process had of the file at @full_path, and the
+ * locks that are on it; -1: nobody has left one. Borrowed. */
+int file_left_fd(const char *full_path, FileLockParams *locks);
 
 /* --- file-posix-probe.c; Context: main --- */
 

@@ -11,6 +11,8 @@
 #include "hw/virtio/guest-memory.h"
 #include "guest-mapping.h"
 
+#include <unistd.h>
+
 #define LOG_PAGE 4096
 
 struct DirtyLog {
@@ -37,6 +39,36 @@ DirtyLog *dirty_log_new(int fd, uint64_t mmap_offset, uint64_t mmap_size,
     log->bits = guest_mapping_data(mapping);
     log->n_bytes = mmap_size;
     return log;
+}
+
+bool dirty_log_hand_over(const DirtyLog *log, Handover *handover,
+                         const char *id, GError **error)
+{
+    return guest_mapping_hand_over(log->mapping,
+                                   handover_add(handover, "log", id), error);
+}
+
+bool dirty_log_take_over(Handover *handover, const char *id, DirtyLog **log,
+                         GError **error)
+{
+    g_autoptr(HandoverRecord) record = handover_take(handover, "log", id);
+    uint64_t offset, bytes;
+    int fd;
+
+    *log = NULL;
+    if (!record) {
+        return true;
+    }
+    if (!handover_need_uint(record, "offset", UINT64_MAX, &offset, error) ||
+        !handover_need_uint(record, "bytes", UINT64_MAX, &bytes, error)) {
+        return false;
+    }
+    fd = handover_take_fd(record, "fd");
+    *log = dirty_log_new(fd, offset, bytes, error);
+    if (fd >= 0) {
+        close(fd);
+    }
+    return *log && handover_record_finish(record, error);
 }
 
 DirtyLog *dirty_log_ref(DirtyLog *log)

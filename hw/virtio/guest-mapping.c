@@ -8,6 +8,7 @@
 #include "guest-sigbus.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <gio/gio.h>
 #include <inttypes.h>
 #include <linux/magic.h>
@@ -22,6 +23,8 @@ struct GuestMapping {
     size_t map_bytes;
     void *data;
     SigbusRange *guard;
+    int fd;         /* for whoever takes over from us; -1: none */
+    uint64_t offset, bytes;
 };
 
 static bool check_file_covers(int fd, uint64_t offset, uint64_t size,
@@ -99,6 +102,9 @@ GuestMapping *guest_mapping_new(int fd, uint64_t offset, uint64_t size,
     mapping->map_bytes = bytes;
     mapping->data = (uint8_t *)base + skip;
     mapping->guard = sigbus_range_register(base, bytes, page_size);
+    mapping->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0); /* can do without */
+    mapping->offset = offset;
+    mapping->bytes = size;
     return mapping;
 }
 
@@ -108,6 +114,7 @@ GuestMapping *guest_mapping_new_borrowed(void *base)
 
     g_atomic_ref_count_init(&mapping->refs);
     mapping->data = base;
+    mapping->fd = -1;
     return mapping;
 }
 
@@ -126,7 +133,23 @@ void guest_mapping_unref(GuestMapping *mapping)
         sigbus_range_unregister(mapping->guard);
         munmap(mapping->map_base, mapping->map_bytes);
     }
+    if (mapping->fd >= 0) {
+        close(mapping->fd);
+    }
     g_free(mapping);
+}
+
+bool guest_mapping_hand_over(const GuestMapping *mapping,
+                             HandoverRecord *record, GError **error)
+{
+    if (mapping->fd < 0) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,
+                    "the file of guest memory was not kept");
+        return false;
+    }
+    handover_put_uint(record, "offset", mapping->offset);
+    handover_put_uint(record, "bytes", mapping->bytes);
+    return handover_put_fd(record, "fd", mapping->fd, error);
 }
 
 void *guest_mapping_data(const GuestMapping *mapping)

@@ -6,9 +6,7 @@
 #ifndef GUEST_MAPPING_H
 #define GUEST_MAPPING_H
 
-#include <glib.h>
-#include <stdbool.h>
-#include <stdint.h>
+#include "block/handover.h"
 
 typedef struct GuestMapping GuestMapping;
 
@@ -25,6 +23,11 @@ GuestMapping *guest_mapping_new_borrowed(void *base);
 
 GuestMapping *guest_mapping_ref(GuestMapping *mapping); /* Context: any */
 void guest_mapping_unref(GuestMapping *mapping);        /* Context: any */
+
+/* Puts what another process needs to map the same into @record: "fd",
+ * "offset", "bytes". False with @error. Context: main */
+bool guest_mapping_hand_over(const GuestMapping *mapping,
+                             HandoverRecord *record, GError **error);
 
 /* The byte at @offset. Context: any */
 void *guest_mapping_data(const GuestMapping *mapping);

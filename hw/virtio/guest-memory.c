@@ -13,6 +13,7 @@
 #include <gio/gio.h>
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 
 static GuestMemory *table_alloc(unsigned n_ranges)
 {
@@ -196,6 +197,69 @@ void guest_memory_unref(GuestMemory *mem)
         guest_mapping_unref(mem->ranges[i].mapping);
     }
     g_free(mem);
+}
+
+bool guest_memory_hand_over(const GuestMemory *mem, Handover *handover,
+                            const char *id, GError **error)
+{
+    for (unsigned i = 0; i < mem->n_ranges; i++) {
+        const GuestRange *range = &mem->ranges[i];
+        HandoverRecord *record = handover_add(handover, "region", id);
+
+        handover_put_uint(record, "guest-addr", range->guest_addr);
+        handover_put_uint(record, "user-addr", range->user_addr);
+        if (!guest_mapping_hand_over(range->mapping, record, error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Adds a region to *mem. */
+static bool take_region(HandoverRecord *record, GuestMemory **mem,
+                        GError **error)
+{
+    GuestMemoryRegion region;
+    GuestMemory *more;
+
+    if (!handover_need_uint(record, "guest-addr", UINT64_MAX,
+                            &region.guest_addr, error) ||
+        !handover_need_uint(record, "user-addr", UINT64_MAX,
+                            &region.user_addr, error) ||
+        !handover_need_uint(record, "offset", UINT64_MAX, &region.mmap_offset,
+                            error) ||
+        !handover_need_uint(record, "bytes", UINT64_MAX, &region.size,
+                            error)) {
+        return false;
+    }
+    region.fd = handover_take_fd(record, "fd");
+    more = guest_memory_with_region(*mem, &region, error);
+    if (region.fd >= 0) {
+        close(region.fd);
+    }
+    if (!more) {
+        return false;
+    }
+    guest_memory_unref(*mem);
+    *mem = more;
+    return handover_record_finish(record, error);
+}
+
+bool guest_memory_take_over(Handover *handover, const char *id,
+                            GuestMemory **mem, GError **error)
+{
+    HandoverRecord *record;
+    bool ok = true;
+
+    *mem = NULL;
+    while (ok && (record = handover_take(handover, "region", id))) {
+        ok = take_region(record, mem, error);
+        handover_record_free(record);
+    }
+    if (!ok) {
+        g_clear_pointer(mem, guest_memory_unref);
+    }
+    return ok;
 }
 
 unsigned guest_memory_n_regions(const GuestMemory *mem)

@@ -100,6 +100,42 @@ void inflight_free(Inflight *inflight)
     }
 }
 
+bool inflight_hand_over(const Inflight *inflight, Handover *handover,
+                        const char *id, GError **error)
+{
+    HandoverRecord *record = handover_add(handover, "inflight", id);
+
+    handover_put_uint(record, "queues", inflight->num_queues);
+    handover_put_uint(record, "queue-size", inflight->queue_size);
+    return guest_mapping_hand_over(inflight->mapping, record, error);
+}
+
+bool inflight_take_over(Handover *handover, const char *id,
+                        Inflight **inflight, GError **error)
+{
+    g_autoptr(HandoverRecord) record = handover_take(handover, "inflight",
+                                                     id);
+    uint64_t queues, size, offset, bytes;
+    int fd;
+
+    *inflight = NULL;
+    if (!record) {
+        return true;
+    }
+    if (!handover_need_uint(record, "queues", UINT16_MAX, &queues, error) ||
+        !handover_need_uint(record, "queue-size", UINT16_MAX, &size, error) ||
+        !handover_need_uint(record, "offset", UINT64_MAX, &offset, error) ||
+        !handover_need_uint(record, "bytes", UINT64_MAX, &bytes, error)) {
+        return false;
+    }
+    fd = handover_take_fd(record, "fd");
+    *inflight = inflight_map(fd, offset, bytes, queues, size, error);
+    if (fd >= 0) {
+        close(fd);
+    }
+    return *inflight && handover_record_finish(record, error);
+}
+
 static void *region(Inflight *inflight, unsigned index)
 {
     return inflight->base + index * inflight->region_bytes;

@@ -11,9 +11,7 @@
 #ifndef INFLIGHT_H
 #define INFLIGHT_H
 
-#include <glib.h>
-#include <stdbool.h>
-#include <stdint.h>
+#include "block/handover.h"
 
 typedef struct Inflight Inflight;           /* of a device */
 typedef struct InflightQueue InflightQueue; /* of one running ring */
@@ -31,6 +29,13 @@ Inflight *inflight_map(int fd, uint64_t offset, uint64_t bytes,
                        unsigned num_queues, unsigned queue_size,
                        GError **error);
 void inflight_free(Inflight *inflight); /* no queue of it is left */
+
+/* The area itself goes on in the process that takes over. */
+bool inflight_hand_over(const Inflight *inflight, Handover *handover,
+                        const char *id, GError **error);
+/* No area: true and *inflight is NULL. */
+bool inflight_take_over(Handover *handover, const char *id,
+                        Inflight **inflight, GError **error);
 
 /* A word for the device to keep what its next process has to know. */
 uint64_t *inflight_device_word(Inflight *inflight);

@@ -34,6 +34,9 @@ struct VhostUserSession {
 
     VhostUserRing *rings; /* dev->num_queues */
 
+    Handover *handover;   /* not NULL: where it goes once it has drained */
+    char *handover_id;
+
     AioFn *closed;
     void *closed_opaque;
 };
@@ -76,6 +79,13 @@ static inline bool has_protocol(const VhostUserSession *session,
 {
     return session->protocol_features & feature;
 }
+
+/* vhost-user-handover.c: what makes a session, all rings stopped. A session
+ * that was made new for the other direction is to be freed when that fails. */
+bool vhost_user_session_save(VhostUserSession *session, Handover *handover,
+                             const char *id, GError **error);
+bool vhost_user_session_load(VhostUserSession *session, Handover *handover,
+                             HandoverRecord *record, GError **error);
 
 /* The memory of what is in flight, or none any more; taken. No ring runs. */
 void vhost_user_session_use_inflight(VhostUserSession *session,

@@ -149,7 +149,9 @@ static void ring_stopped(void *opaque)
     }
     s->state = SESSION_READING;
     execute_message(s);
-    if (s->state == SESSION_READING) {
+    if (s->state == SESSION_READING && s->handover) {
+        vhost_user_session_close(s);
+    } else if (s->state == SESSION_READING) {
         session_read_on(s);
     }
 }
@@ -237,9 +239,8 @@ static void session_read_on(VhostUserSession *s)
 
 /* --- Life --- */
 
-VhostUserSession *vhost_user_session_new(VirtIODevice *dev,
-                                         AioContext *main_ctx, int fd,
-                                         AioFn *closed, void *opaque)
+static VhostUserSession *session_alloc(VirtIODevice *dev, AioContext *main_ctx,
+                                       int fd)
 {
     VhostUserSession *s = g_new0(VhostUserSession, 1);
 
@@ -247,13 +248,21 @@ VhostUserSession *vhost_user_session_new(VirtIODevice *dev,
     s->main_ctx = main_ctx;
     s->fd = fd;
     s->backend_fd = -1;
-    s->closed = closed;
-    s->closed_opaque = opaque;
     vhost_user_receiver_init(&s->rx);
     s->rings = g_new0(VhostUserRing, dev->num_queues);
     for (unsigned i = 0; i < dev->num_queues; i++) {
         vhost_user_ring_init(&s->rings[i], dev, main_ctx, i);
     }
+    return s;
+}
+
+VhostUserSession *vhost_user_session_new(VirtIODevice *dev,
+                                         AioContext *main_ctx, int fd,
+                                         AioFn *closed, void *opaque)
+{
+    VhostUserSession *s = session_alloc(dev, main_ctx, fd);
+
+    vhost_user_session_on_closed(s, closed, opaque);
     session_read_on(s);
     return s;
 }
@@ -290,12 +299,10 @@ void vhost_user_session_close(VhostUserSession *s)
     }
 }
 
-static void session_free_bh(void *opaque)
+/* All rings have stopped. What is left is closed: the process that took over,
+ * if one did, has its own. */
+static void session_free(VhostUserSession *s)
 {
-    VhostUserSession *s = opaque;
-    AioFn *closed = s->closed;
-    void *closed_opaque = s->closed_opaque;
-
     for (unsigned i = 0; i < s->dev->num_queues; i++) {
         vhost_user_ring_clear(&s->rings[i]);
     }
@@ -308,9 +315,74 @@ static void session_free_bh(void *opaque)
     if (s->backend_fd >= 0) {
         close(s->backend_fd);
     }
-    close(s->fd);
+    if (s->fd >= 0) {
+        close(s->fd);
+    }
+    g_free(s->handover_id);
     g_free(s);
+}
+
+static void session_free_bh(void *opaque)
+{
+    VhostUserSession *s = opaque;
+    AioFn *closed = s->closed;
+    void *closed_opaque = s->closed_opaque;
+    g_autoptr(GError) error = NULL;
+
+    if (s->handover &&
+        !vhost_user_session_save(s, s->handover, s->handover_id, &error)) {
+        warn(s, "the connection is closed, not handed over", error->message);
+        handover_drop(s->handover, s->handover_id);
+    }
+    session_free(s);
     closed(closed_opaque);
+}
+
+/* A message at hand is finished first: ring_stopped() goes on. */
+void vhost_user_session_hand_over(VhostUserSession *s, Handover *handover,
+                                  const char *id)
+{
+    if (s->state == SESSION_CLOSING) {
+        return; /* the front end has gone, or is sent away */
+    }
+    s->handover = handover;
+    s->handover_id = g_strdup(id);
+    if (s->state == SESSION_READING) {
+        vhost_user_session_close(s);
+    }
+}
+
+VhostUserSession *vhost_user_session_take_over(VirtIODevice *dev,
+                                               AioContext *main_ctx,
+                                               Handover *handover,
+                                               const char *id,
+                                               GError **error)
+{
+    g_autoptr(HandoverRecord) record = handover_take(handover, "session", id);
+    VhostUserSession *s;
+
+    if (!record) {
+        return NULL;
+    }
+    s = session_alloc(dev, main_ctx, -1);
+    if (!vhost_user_session_load(s, handover, record, error)) {
+        session_free(s);
+        return NULL;
+    }
+    return s;
+}
+
+void vhost_user_session_on_closed(VhostUserSession *s, AioFn *closed,
+                                  void *opaque)
+{
+    s->closed = closed;
+    s->closed_opaque = opaque;
+}
+
+void vhost_user_session_resume(VhostUserSession *s)
+{
+    start_rings(s);
+    session_read_on(s);
 }
 
 void vhost_user_session_config_changed(VhostUserSession *s)

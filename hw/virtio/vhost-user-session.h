@@ -18,6 +18,23 @@ VhostUserSession *vhost_user_session_new(VirtIODevice *dev,
                                          AioContext *main_ctx, int fd,
                                          AioFn *closed, void *opaque);
 
+/* Drains and puts the connection into @handover under the name @id; then
+ * @closed as ever. */
+void vhost_user_session_hand_over(VhostUserSession *session,
+                                  Handover *handover, const char *id);
+
+/* A session that another process has left; NULL without @error: none of that
+ * name. It does nothing before it is resumed, which follows on
+ * vhost_user_session_on_closed(). */
+VhostUserSession *vhost_user_session_take_over(VirtIODevice *dev,
+                                               AioContext *main_ctx,
+                                               Handover *handover,
+                                               const char *id,
+                                               GError **error);
+void vhost_user_session_on_closed(VhostUserSession *session, AioFn *closed,
+                                  void *opaque);
+void vhost_user_session_resume(VhostUserSession *session);
+
 /* Ends it: drains, then @closed as ever. May be called more than once. */
 void vhost_user_session_close(VhostUserSession *session);
 

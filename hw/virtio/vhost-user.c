@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <gio/gio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -27,6 +28,10 @@ struct VhostUserServer {
     AioHandler *handler;  /* while listening */
     AioTimer retry;
     VhostUserSession *session;
+
+    bool resumed;         /* or never taken over: all of it is ours */
+    Handover *handover;   /* where it goes while it stops; NULL: nowhere */
+    char *handover_id;
 
     bool stopping;
     AioFn *done;
@@ -50,12 +55,47 @@ static void config_changed_cb(VirtIODevice *dev, void *opaque)
     }
 }
 
+/* What the device would tell the process after a crash of this one. */
+static uint64_t device_word(VirtIODevice *dev)
+{
+    uint64_t word = 0;
+
+    if (dev->ops->keep_state) {
+        dev->ops->keep_state(dev, &word);
+        dev->ops->keep_state(dev, NULL);
+    }
+    return word;
+}
+
+static void save(VhostUserServer *server)
+{
+    HandoverRecord *record = handover_add(server->handover, "server",
+                                          server->handover_id);
+    g_autoptr(GError) error = NULL;
+
+    handover_put_uint(record, "device", device_word(server->dev));
+    if (server->path) {
+        handover_put_str(record, "path", server->path);
+    }
+    if (!handover_put_fd(record, "listen", server->listen_fd, &error)) {
+        log_warn("%s: its socket is not handed over: %s", server->dev->name,
+                 error->message);
+    }
+}
+
 static void server_free_bh(void *opaque)
 {
     VhostUserServer *server = opaque;
     AioFn *done = server->done;
     void *done_opaque = server->done_opaque;
 
+    if (server->handover) {
+        save(server);
+    }
+    if (server->listen_fd >= 0) {
+        close(server->listen_fd);
+    }
+    g_free(server->handover_id);
     server->dev->config_changed = NULL;
     server->dev->config_changed_opaque = NULL;
     g_free(server->path);
@@ -128,6 +168,7 @@ static VhostUserServer *server_new(VirtIODevice *dev, AioContext *main_ctx,
     server->dev = dev;
     server->main_ctx = main_ctx;
     server->listen_fd = listen_fd;
+    server->resumed = true;
     aio_timer_init(&server->retry, main_ctx, retry_accepting, server);
     dev->config_changed = config_changed_cb;
     dev->config_changed_opaque = server;
@@ -214,23 +255,136 @@ VhostUserServer *vhost_user_server_new_fd(VirtIODevice *dev,
     return server;
 }
 
-void vhost_user_server_stop(VhostUserServer *server, AioFn *done, void *opaque)
+static void begin_stop(VhostUserServer *server, AioFn *done, void *opaque)
 {
     g_assert(!server->stopping);
     server->stopping = true;
     server->done = done;
     server->done_opaque = opaque;
     stop_accepting(server);
-    if (server->path) {
+}
+
+void vhost_user_server_stop(VhostUserServer *server, AioFn *done, void *opaque)
+{
+    begin_stop(server, done, opaque);
+    if (server->path && server->resumed) {
         vhost_user_socket_unlink(server->path, &server->identity);
     }
     if (server->listen_fd >= 0) {
         close(server->listen_fd);
+        server->listen_fd = -1;
     }
     if (server->session) {
         vhost_user_session_close(server->session);
     } else {
         aio_bh_once(server->main_ctx, server_free_bh, server);
+    }
+}
+
+/* --- From one process to another --- */
+
+void vhost_user_server_hand_over(VhostUserServer *server, Handover *handover,
+                                 const char *id, AioFn *done, void *opaque)
+{
+    begin_stop(server, done, opaque);
+    server->handover = handover;
+    server->handover_id = g_strdup(id);
+    if (server->session) {
+        vhost_user_session_hand_over(server->session, handover, id);
+    } else {
+        aio_bh_once(server->main_ctx, server_free_bh, server);
+    }
+}
+
+bool vhost_user_server_in_handover(const Handover *handover, const char *id)
+{
+    return handover && handover_has(handover, "server", id);
+}
+
+static bool check_path(const char *wanted, const char *path, GError **error)
+{
+    g_autofree char *full = wanted ? g_canonicalize_filename(wanted, NULL)
+                                   : NULL;
+
+    if (full && path && strcmp(full, path) != 0) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
+                    "the process it is taken over from listens on '%s', not "
+                    "on '%s'", path, full);
+        return false;
+    }
+    return true;
+}
+
+/* A socket file that is gone or another's by now is not ours to remove. */
+static void adopt_path(VhostUserServer *server, char *path)
+{
+    if (path && lstat(path, &server->identity) == 0 &&
+        S_ISSOCK(server->identity.st_mode)) {
+        server->path = g_strdup(path);
+    }
+}
+
+static VhostUserServer *load(VhostUserServer *server, const char *wanted,
+                             HandoverRecord *record, GError **error)
+{
+    Options *options = handover_record_options(record);
+    const VirtIODeviceOps *ops = server->dev->ops;
+    g_autofree char *path = NULL;
+    uint64_t word;
+
+    if (!handover_need_uint(record, "device", UINT64_MAX, &word, error) ||
+        !options_take_str(options, "path", &path, error) ||
+        !check_path(wanted, path, error)) {
+        return NULL;
+    }
+    server->listen_fd = handover_take_fd(record, "listen");
+    adopt_path(server, path);
+    if (ops->keep_state) {
+        ops->keep_state(server->dev, &word);
+        ops->keep_state(server->dev, NULL);
+    }
+    return handover_record_finish(record, error) ? server : NULL;
+}
+
+VhostUserServer *vhost_user_server_take_over(VirtIODevice *dev,
+                                             AioContext *main_ctx,
+                                             const char *path,
+                                             Handover *handover,
+                                             const char *id, GError **error)
+{
+    g_autoptr(HandoverRecord) record = handover_take(handover, "server", id);
+    VhostUserServer *server = server_new(dev, main_ctx, -1);
+    GError *err = NULL;
+
+    server->resumed = false;
+    if (load(server, path, record, &err)) {
+        server->session = vhost_user_session_take_over(dev, main_ctx, handover,
+                                                       id, &err);
+    }
+    if (server->session) {
+        vhost_user_session_on_closed(server->session, session_closed, server);
+    }
+    if (!err) {
+        return server;
+    }
+    g_propagate_error(error, err);
+    dev->config_changed = NULL;
+    if (server->listen_fd >= 0) {
+        close(server->listen_fd);
+    }
+    g_free(server->path);
+    g_free(server);
+    return NULL;
+}
+
+void vhost_user_server_resume(VhostUserServer *server)
+{
+    g_assert(!server->resumed);
+    server->resumed = true;
+    if (server->session) {
+        vhost_user_session_resume(server->session);
+    } else if (server->listen_fd >= 0) {
+        start_accepting(server);
     }
 }
 

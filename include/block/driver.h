@@ -6,6 +6,7 @@
 #ifndef BLOCK_DRIVER_H
 #define BLOCK_DRIVER_H
 
+#include "block/handover.h"
 #include "block/options.h"
 #include "block/request.h"
 
@@ -133,6 +134,11 @@ struct BlockDriver {
 
     /* No request is in flight, no context attached. Context: main */
     void (*close)(BlockDriverState *bs);
+
+    /* Leaves what a process that takes over needs to open the node beside
+     * us, as a record about its file. Optional. Context: main */
+    bool (*hand_over)(BlockDriverState *bs, Handover *handover,
+                      GError **error);
 
     /*
      * The thread of @ctx is going to submit requests / will not any more.

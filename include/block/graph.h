@@ -5,7 +5,7 @@
 #ifndef BLOCK_GRAPH_H
 #define BLOCK_GRAPH_H
 
-#include "block/options.h"
+#include "block/handover.h"
 
 typedef struct BlockDriverState BlockDriverState;
 
@@ -47,6 +47,16 @@ void bdrv_unref(BlockDriverState *bs);
  * Context: main; nothing is in flight, nobody else uses the files
  */
 bool bdrv_reopen(BlockDriverState *bs, unsigned flags, GError **error);
+
+/*
+ * One process takes over from another: the first one leaves records of its
+ * open files, then closes its nodes; what the second one opens until
+ * bdrv_take_over_end() are these very files, with their locks, whatever has
+ * become of their names. Context: main
+ */
+bool bdrv_hand_over_all(Handover *handover, GError **error);
+void bdrv_take_over(Handover *handover);
+void bdrv_take_over_end(void);
 
 /* Drops the references that bdrv_open_blockdev() kept. Context: main */
 void bdrv_close_all(void);

@@ -11,10 +11,9 @@
 #ifndef HW_VIRTIO_GUEST_MEMORY_H
 #define HW_VIRTIO_GUEST_MEMORY_H
 
-#include <glib.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <sys/uio.h>
+
+#include "block/handover.h"
 
 typedef struct GuestMemory GuestMemory;
 typedef struct DirtyLog DirtyLog;
@@ -54,6 +53,13 @@ GuestMemory *guest_memory_ref(GuestMemory *mem);  /* Context: any */
 void guest_memory_unref(GuestMemory *mem);        /* Context: any */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(GuestMemory, guest_memory_unref)
 
+/* Records of the regions for the process that takes over, and back; @id names
+ * whose they are. No region: true and *mem is NULL. Context: main */
+bool guest_memory_hand_over(const GuestMemory *mem, Handover *handover,
+                            const char *id, GError **error);
+bool guest_memory_take_over(Handover *handover, const char *id,
+                            GuestMemory **mem, GError **error);
+
 unsigned guest_memory_n_regions(const GuestMemory *mem);
 
 /*
@@ -90,6 +96,11 @@ bool guest_memory_is_broken(const GuestMemory *mem);
 /* Maps the log the front end sent. NULL with @error. Context: main */
 DirtyLog *dirty_log_new(int fd, uint64_t mmap_offset, uint64_t mmap_size,
                         GError **error);
+bool dirty_log_hand_over(const DirtyLog *log, Handover *handover,
+                         const char *id, GError **error);
+/* No log: true and *log is NULL. */
+bool dirty_log_take_over(Handover *handover, const char *id, DirtyLog **log,
+                         GError **error);
 DirtyLog *dirty_log_ref(DirtyLog *log);
 void dirty_log_unref(DirtyLog *log);
 

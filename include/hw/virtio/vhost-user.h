@@ -47,6 +47,31 @@ VhostUserServer *vhost_user_server_new_fd(VirtIODevice *dev,
 void vhost_user_server_stop(VhostUserServer *server, AioFn *done,
                             void *opaque);
 
+/*
+ * Drains all queues and puts what another process needs to go on, the
+ * connection and the listening socket among it, into @handover under the name
+ * @id; frees the server, then calls @done from the main loop. The front end
+ * notices nothing, nor does the socket file go. Context: main
+ */
+void vhost_user_server_hand_over(VhostUserServer *server, Handover *handover,
+                                 const char *id, AioFn *done, void *opaque);
+
+/* Whether there is a server of that name. Context: main */
+bool vhost_user_server_in_handover(const Handover *handover, const char *id);
+
+/*
+ * The other end of that: a server that stands still until it is told to
+ * resume. @path as for vhost_user_server_new_path(), NULL: any; it is an error
+ * when the socket is elsewhere. One that is stopped before it was resumed
+ * leaves everything to the process it took it from. Context: main
+ */
+VhostUserServer *vhost_user_server_take_over(VirtIODevice *dev,
+                                             AioContext *main_ctx,
+                                             const char *path,
+                                             Handover *handover,
+                                             const char *id, GError **error);
+void vhost_user_server_resume(VhostUserServer *server);
+
 /* Whether a front end is connected. Context: main */
 bool vhost_user_server_connected(const VhostUserServer *server);
 

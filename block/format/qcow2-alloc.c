@@ -305,13 +305,15 @@ void coroutine_fn qcow2_co_free_clusters(BlockDriverState *bs, int64_t host,
         .type = type,
     };
 
+    int ret;
+
     bdrv_co_debug_event(bs->file, BLKDBG_CLUSTER_FREE);
     if (s->broken) {
         return; /* nothing is written any more */
     }
-    if (qcow2_co_change_refcount(bs, &change) < 0) {
-        log_warn("qcow2: node '%s': clusters at offset %#" PRIx64 " leaked",
-                 bs->node_name, host);
+    ret = qcow2_co_change_refcount(bs, &change);
+    if (ret < 0) {
+        log_plain("qcow2_free_clusters failed: %s", g_strerror(-ret));
     }
 }
 

@@ -169,15 +169,21 @@ static int coroutine_fn check_l1_entry(Qcow2CopiedCheck *c, unsigned index)
                                               : MIN(ret, 0);
 }
 
+/* Mending leaks makes flags wrong that were right. They follow the counts if
+ * these can be relied on. */
+static bool may_repair(const BlockCheck *out)
+{
+    return (out->fix & BLOCK_CHECK_FIX_ERRORS) ||
+           ((out->fix & BLOCK_CHECK_FIX_LEAKS) && !out->check_errors &&
+            !out->corruptions && !out->leaks);
+}
+
 int coroutine_fn qcow2_check_copied(Qcow2Check *check)
 {
     const Qcow2State *s = check->bs->opaque;
-    BlockCheck *out = check->out;
     Qcow2CopiedCheck c = {
         .check = check,
-        .repair = out->fix == BLOCK_CHECK_FIX_ERRORS ||
-                  (qcow2_check_fixes(check) && !out->check_errors &&
-                   !out->corruptions && !out->leaks),
+        .repair = may_repair(check->out),
         .seen = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free,
                                       NULL),
         .l2 = g_malloc(s->cluster_size),

@@ -148,7 +148,7 @@ static int coroutine_fn fill_table(BlockDriverState *bs,
 {
     Qcow2State *s = bs->opaque;
     uint64_t step = (uint64_t)s->l2_slice_entries * s->l2_entry_bytes;
-    int ret = qcow2_cache_set_dependency(s->l2_cache, s->refcount_cache);
+    int ret = qcow2_co_order_l2(bs);
 
     for (uint64_t at = 0; at < (uint64_t)s->cluster_size && ret == 0;
          at += step) {

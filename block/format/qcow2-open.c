@@ -12,7 +12,7 @@
 
 static void log_line(void *opaque, const char *line)
 {
-    log_info("%s", line);
+    log_plain("%s", line);
 }
 
 /* Lazy refcounts were not written before the image was left alone. */

@@ -155,7 +155,7 @@ static void coroutine_fn flush_entry(void *opaque)
 
         qcow2_write_list_init(&w->to_flush);
         w->flush_all = false;
-        ret = all ? qcow2_co_flush_metadata(w->bs)
+        ret = all ? qcow2_co_flush_for_guest(w->bs)
                   : qcow2_co_write_tables(w->bs);
         for (Qcow2Write *write = list.head; write; write = write->next) {
             write->ret = ret;

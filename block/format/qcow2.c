@@ -109,7 +109,15 @@ static void coroutine_fn flush_entry(void *opaque)
     BlockDriverState *bs = flush->bs;
 
     g_free(flush);
-    block_request_complete_later(req, qcow2_co_flush_metadata(bs));
+    block_request_complete_later(req, qcow2_co_flush_for_guest(bs));
+}
+
+/* Of an image that is dirty the counts are made anew when they are wanted. */
+static bool needs_refcounts(BlockDriverState *bs)
+{
+    const Qcow2State *s = bs->opaque;
+
+    return !(s->incompatible & QCOW2_INCOMPAT_DIRTY);
 }
 
 static void submit_flush(BlockDriverState *bs, BlockRequest *req)
@@ -120,7 +128,8 @@ static void submit_flush(BlockDriverState *bs, BlockRequest *req)
     if (bs->read_only || (s->data_file == bs->file &&
                           !qcow2_is_unflushed(bs) &&
                           !qcow2_cache_is_dirty(s->l2_cache) &&
-                          !qcow2_cache_is_dirty(s->refcount_cache))) {
+                          !(needs_refcounts(bs) &&
+                            qcow2_cache_is_dirty(s->refcount_cache)))) {
         bdrv_submit(bs->file, req);
         return;
     }
@@ -179,12 +188,20 @@ static int coroutine_fn write_l2(BlockDriverState *bs)
                                  : qcow2_cache_write(s->l2_cache);
 }
 
-static int coroutine_fn write_caches(BlockDriverState *bs)
+typedef enum FlushWhat {
+    FLUSH_ALL,
+    FLUSH_FOR_GUEST, /* refcounts where they are needed */
+} FlushWhat;
+
+static int coroutine_fn write_caches(BlockDriverState *bs, FlushWhat what)
 {
     Qcow2State *s = bs->opaque;
     int ret = write_l2(bs);
 
-    return ret < 0 ? ret : qcow2_cache_write(s->refcount_cache);
+    if (ret < 0 || (what == FLUSH_FOR_GUEST && !needs_refcounts(bs))) {
+        return ret;
+    }
+    return qcow2_cache_write(s->refcount_cache);
 }
 
 bool qcow2_tables_are_behind(BlockDriverState *bs)
@@ -207,7 +224,7 @@ int coroutine_fn qcow2_co_write_tables(BlockDriverState *bs)
     return ret;
 }
 
-int coroutine_fn qcow2_co_flush_metadata(BlockDriverState *bs)
+static int coroutine_fn flush_metadata(BlockDriverState *bs, FlushWhat what)
 {
     Qcow2State *s = bs->opaque;
     Qcow2FlushMark mark;
@@ -218,7 +235,7 @@ int coroutine_fn qcow2_co_flush_metadata(BlockDriverState *bs)
     }
     co_mutex_lock(&s->lock);
     mark = qcow2_flush_mark(bs);
-    ret = write_caches(bs);
+    ret = write_caches(bs, what);
     co_mutex_unlock(&s->lock);
     if (ret == 0) {
         ret = bdrv_co_flush(bs->file);
@@ -230,6 +247,16 @@ int coroutine_fn qcow2_co_flush_metadata(BlockDriverState *bs)
     ret = qcow2_co_flush_done(bs, mark);
     co_mutex_unlock(&s->lock);
     return ret;
+}
+
+int coroutine_fn qcow2_co_flush_metadata(BlockDriverState *bs)
+{
+    return flush_metadata(bs, FLUSH_ALL);
+}
+
+int coroutine_fn qcow2_co_flush_for_guest(BlockDriverState *bs)
+{
+    return flush_metadata(bs, FLUSH_FOR_GUEST);
 }
 
 bool coroutine_fn qcow2_co_reload(BlockDriverState *bs, GError **error)

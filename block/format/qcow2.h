@@ -285,6 +285,9 @@ void qcow2_cache_used(BlockDriverState *bs);
 
 /* Writes all dirty metadata and flushes. Not under s->lock. */
 int coroutine_fn qcow2_co_flush_metadata(BlockDriverState *bs);
+/* As much of that as keeps what a guest has written: of an image that is
+ * dirty, refcounts stay behind. */
+int coroutine_fn qcow2_co_flush_for_guest(BlockDriverState *bs);
 
 /*
  * Guests that outlive this process (BlockDriverState.outlived): whether there

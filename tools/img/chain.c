@@ -38,15 +38,22 @@ static bool is_same_file(const char *path, const char *other)
            a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
+static bool is_path(const char *name)
+{
+    return name[strcspn(name, ":/")] != ':';
+}
+
 /* As the image calls it, as we do, or another name of the same file. */
 static bool is_called(const BlockDriverState *overlay, const char *name)
 {
     const BlockDriverState *bs = overlay->backing;
     g_autofree char *path = NULL;
 
-    if (g_strcmp0(name, overlay->backing_file) == 0 ||
-        strcmp(name, bs->filename) == 0) {
+    if (g_strcmp0(name, overlay->backing_file) == 0) {
         return true;
+    }
+    if (!is_path(name)) {
+        return strcmp(name, bs->filename) == 0;
     }
     path = img_backing_path(overlay, name, NULL);
     return path && (strcmp(path, bs->filename) == 0 ||

@@ -156,6 +156,9 @@ static void coroutine_fn empty_entry(void *opaque)
     EmptyCall *call = opaque;
 
     call->ret = call->bs->drv->image->co_make_empty(call->bs);
+    if (call->ret == 0) {
+        call->ret = bdrv_co_flush(call->bs);
+    }
 }
 
 static bool empty(const Commit *commit)

@@ -289,6 +289,11 @@ void fault_storm_plan(uint32_t seed)
     engine_syscalls = &table;
 }
 
+void fault_storm_set_odds(FaultKind kind, unsigned in_1000)
+{
+    plan.odds[kind] = in_1000;
+}
+
 void fault_storm_begin(void)
 {
     __atomic_store_n(&plan.raging, true, __ATOMIC_RELAXED);

@@ -38,6 +38,8 @@ typedef enum FaultKind {
  * during either call. */
 void fault_storm_plan(uint32_t seed);
 void fault_storm_begin(void);
+/* Changes the plan, before it begins. */
+void fault_storm_set_odds(FaultKind kind, unsigned in_1000);
 /* Nothing fails any more. The counts go on. */
 void fault_storm_end(void);
 

@@ -77,8 +77,13 @@ static GuestBlk *connect(const Storm *storm)
         .num_queues = QUEUES, .queue_size = 64, .memory_bytes = 4 << 20,
         .packed = storm->test->packed,
     };
+    GuestBlk *guest = guest_blk_new_socket(blk_server_path(storm->server),
+                                           &conf);
 
-    return guest_blk_new_socket(blk_server_path(storm->server), &conf);
+    if (storm->test->kind.n_iothreads) {
+        guest_blk_keep_inflight(guest); /* one more that must be kept right */
+    }
+    return guest;
 }
 
 static void storm_open(Storm *storm, const StormCase *test, unsigned seed)

@@ -7,6 +7,9 @@
  * qcow2 image is whole but for leaked clusters. Once a flush of a raw image
  * has failed, none succeeds.
  *
+ * With werror=enospc and no other faults the guest sees none: what finds no
+ * space is held and tried again.
+ *
  * A seed is one image, one plan of faults and some thousand requests. --seeds
  * N: that many for each engine and format.
  */
@@ -32,6 +35,7 @@
 typedef struct FaultCase {
     const char *engine;
     bool qcow2;
+    bool held;    /* werror=enospc: the guest sees no error at all */
 } FaultCase;
 
 static struct {
@@ -112,7 +116,9 @@ static void plug_in(Run *run)
     g_autoptr(GError) error = NULL;
     BlkRigConf conf = {
         .blockdev = blockdev, .num_queues = QUEUES,
-        .n_iothreads = 1 + run->seed % 2,
+        .n_iothreads = run->test->held ? 0 : 1 + run->seed % 2,
+        .werror = run->test->held ? BLOCKDEV_ON_ERROR_ENOSPC
+                                  : BLOCKDEV_ON_ERROR_REPORT,
         .writethrough = is_writethrough(run),
     };
     GuestBlkConf guest_conf = {
@@ -123,8 +129,8 @@ static void plug_in(Run *run)
 
     run->rig = blk_rig_new(&conf, &error);
     g_assert_no_error(error);
-    run->guest = guest_blk_new_direct(blk_rig_device(run->rig), NULL,
-                                      &guest_conf);
+    run->guest = guest_blk_new_direct(blk_rig_device(run->rig),
+                                      blk_rig_pump(run->rig), &guest_conf);
     guest_load_attach(run->load, run->guest);
     guest_blk_start(run->guest);
 }
@@ -186,9 +192,14 @@ static bool flush_works(Run *run)
 
 static void rage(Run *run)
 {
+    AioContext *pump = blk_rig_pump(run->rig);
+
     fault_storm_begin();
     for (unsigned i = 0; i < STEPS; i++) {
         guest_load_step(run->load);
+        if (pump) {
+            aio_poll(pump, false);
+        }
         if (i % 16 == 0) {
             guest_load_wait(run->load);
         }
@@ -198,17 +209,34 @@ static void rage(Run *run)
     fault_storm_end();
 }
 
+/* Nothing fails but for want of space, and that passes: each time the device
+ * rests for a tenth of a second. */
+static void plan_full_disk(void)
+{
+    static const FaultKind others[] = {
+        FAULT_EIO, FAULT_TORN, FAULT_RANGE, FAULT_FLUSH,
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(others); i++) {
+        fault_storm_set_odds(others[i], 0);
+    }
+    fault_storm_set_odds(FAULT_ENOSPC, 6);
+}
+
 static void run_seed(const FaultCase *test, unsigned seed)
 {
     GuestLoadConf conf = {
         .queues = QUEUES, .depth = DEPTH, .bytes = DISK_BYTES, .seed = seed,
-        .may_fail = true,
+        .may_fail = !test->held,
     };
     Run run = { .test = test, .seed = seed };
     const GuestLoadCounts *counts;
     bool flushed;
 
     fault_storm_plan(seed);
+    if (test->held) {
+        plan_full_disk();
+    }
     run.image = make_image(test, seed);
     run.load = guest_load_new(&conf);
     plug_in(&run);
@@ -241,7 +269,8 @@ static void test_faults(gconstpointer data)
         g_test_skip("qemu-img is not installed");
         return;
     }
-    for (unsigned i = 0; i < seeds_count(); i++) {
+    for (unsigned i = 0; i < (test->held ? (seeds_count() + 4) / 5
+                                         : seeds_count()); i++) {
         run_seed(test, seeds_first() + i);
     }
 }
@@ -273,6 +302,8 @@ int main(int argc, char **argv)
         { "native", false }, { "native", true },
         { "io_uring", false }, { "io_uring", true },
         { "auto", false }, { "auto", true },
+        { "threads", false, true }, { "threads", true, true },
+        { "native", false, true }, { "io_uring", true, true },
     };
     int ret;
 
@@ -281,8 +312,9 @@ int main(int argc, char **argv)
     log_set_sink(ignore_line, NULL);
     for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autofree char *path =
-            g_strdup_printf("/virtio-blk-faults/%s/%s", cases[i].engine,
-                            cases[i].qcow2 ? "qcow2" : "raw");
+            g_strdup_printf("/virtio-blk-faults/%s/%s%s", cases[i].engine,
+                            cases[i].qcow2 ? "qcow2" : "raw",
+                            cases[i].held ? "/held" : "");
 
         g_test_add_data_func(path, &cases[i], test_faults);
     }

@@ -8,9 +8,10 @@
  * were under way, over what was transferred: with one at a time that is their
  * latency, with many it is the inverse of their throughput. What a guest takes
  * to come again counts, up to a point: a way that makes it wait and work by
- * turns is not as good as one in which it works meanwhile. It takes one look at the round's
- * clock, which is read anyway, when the first request comes and when the last
- * one goes. What is still under way when the way changes is let go by first.
+ * turns is not as good as one in which it works meanwhile. It takes one look at
+ * the round's clock, which is read anyway, when the first request comes and
+ * when the last one goes. What is still under way when the way changes is let
+ * go by first.
  */
 #include "auto-file.h"
 

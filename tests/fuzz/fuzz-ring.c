@@ -6,7 +6,7 @@
  *
  * Input: a byte of features, one of size, two of flags that count steps, then
  * 4 bytes for each step, then what lies at the beginning of guest memory.
- * FUZZ_PACKED: the ring's format, chosen when it is built.
+ * FUZZ_PACKED: packed rings, chosen when it is built.
  */
 #include "fuzz.h"
 #include "ring-model.h"
@@ -89,7 +89,11 @@ static void *device_ptr(const Run *run, unsigned at)
 
 static bool start(Run *run, const uint8_t *data)
 {
-    bool packed = FUZZ_PACKED;
+#ifdef FUZZ_PACKED
+    bool packed = true;
+#else
+    bool packed = false;
+#endif
     unsigned size = packed ? 1 + data[1] % 17u : 1u << data[1] % 5;
     uint16_t position = packed ? data[2] % size : data[2];
     bool wrap = data[0] & 8;

@@ -156,13 +156,30 @@ def options():
             for i, text in enumerate(texts)}
 
 
+def qmp():
+    """What clients send, well and badly."""
+    texts = [
+        '{"execute":"qmp_capabilities","arguments":{"enable":["oob"]},"id":1}',
+        '{"execute":"query-block"} {"execute":"query-block","id":[{"a":null}]}',
+        '{"execute":"blockdev-add","arguments":{"driver":"qcow2","file":'
+        '{"driver":"file","filename":"\\u00e4\\ud83d\\ude00\\n/\\""},'
+        '"n":-0.5e-3,"t":true,"f":false}}',
+        '5 "x" nonsense [] {} , : } {"a":[}{"b":1}',
+        "[" * 31 + "{}" + "]" * 31 + "[" * 33,
+        '{"a":9223372036854775808,"b":-9223372036854775808,"c":1e308}',
+    ]
+    inputs = {f"text-{i}": text.encode() for i, text in enumerate(texts)}
+    inputs["afresh"] = b'{"a":"\xff{"execute":"quit"}'
+    return inputs
+
+
 def main():
     """See above."""
     if len(sys.argv) != 2:
         print(__doc__, file=sys.stderr)
         return 1
     for make in (ring_split, ring_packed, virtio_blk_request, vhost_user,
-                 options):
+                 options, qmp):
         target = "fuzz-" + make.__name__.replace("_", "-")
         folder = os.path.join(sys.argv[1], target)
         os.makedirs(folder, exist_ok=True)

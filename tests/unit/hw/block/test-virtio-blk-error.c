@@ -300,7 +300,11 @@ static void test_order(Fixture *f, gconstpointer data)
     }
     kick(f);
     ram_disk_fail(f->disk, BLOCK_WRITE, -1, -EIO);
-    ram_disk_release_backwards(f->disk);
+    if (GPOINTER_TO_UINT(data) & 0x200) {
+        ram_disk_release_backwards(f->disk);
+    } else {
+        ram_disk_release(f->disk);
+    }
     settle(f);
     expect_hold(f, BLOCK_DEVICE_IO_STATUS_FAILED, G_N_ELEMENTS(units));
     g_assert_cmpuint(f->errors, ==, 1);
@@ -641,7 +645,9 @@ int main(int argc, char **argv)
     ADD("stop", test_stop, STOP, 0);
     ADD("resume-nothing", test_resume_nothing, STOP, 0);
     ADD("order/split", test_order, STOP, 0);
+    ADD("order/split-backwards", test_order, STOP, 0x200);
     ADD("order/packed", test_order, STOP, 0x100);
+    ADD("order/packed-backwards", test_order, STOP, 0x300);
     ADD("merged", test_merged, STOP, 0);
     ADD("flush", test_flush, STOP, 0);
     ADD("segments", test_segments, STOP, 0);

@@ -48,7 +48,11 @@ def shrink(svg):
     """Without what no browser needs."""
     svg = re.sub(r"<\?xml.*?\?>|<!DOCTYPE.*?>|<!--.*?-->|<metadata>.*?"
                  r"</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"(\d+\.\d{2})\d+", r"\1", svg)
+    svg = re.sub(r' clip-path="[^"]*"|<clipPath.*?</clipPath>', "", svg,
+                 flags=re.DOTALL)
+    svg = re.sub(r"'DejaVu Sans'[^\"]*sans-serif", "sans-serif", svg)
+    svg = re.sub(r' id="patch_\d+"', "", svg)
+    svg = re.sub(r"(\d+\.\d)\d+", r"\1", svg)
     return re.sub(r"\s*\n\s*", " ", svg).strip()
 
 

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The page "What aio= should I use?": what it says follows from the results."""
 
-import claims
 import summary
 
 NONE = ("None: leave it out. vblk then chooses for each request (aio=auto), "
-        "and did so within {goal:.0%} of the best fixed mode in {good} of the "
-        "{all} rows below.")
+        "and was within {goal:.0%} of the best fixed mode, or as near as chance "
+        "lets one tell, in {good} of the {all} rows below.")
 OPEN = ("These results have no row with aio=auto, so that this page can only "
         "say what the best fixed mode was; it differs from row to row.")
 BEFORE = (
@@ -34,6 +33,7 @@ def cells(result):
     return [result.row.name, mode or "-",
             f"{result.mean('vblk-auto'):,.0f}" if auto else "-",
             ratio_text(result.auto_against("vblk")),
+            f"±{result.auto_chance():.0%}" if auto and best else "-",
             ratio_text(auto and peer and auto / peer),
             ratio_text(best and peer and best / peer), peer_mode or "-"]
 
@@ -51,26 +51,29 @@ def winners(results):
 
 def answer(results):
     """The first paragraph."""
-    ratios = [r.auto_against("vblk") for r in results]
-    ratios = [r for r in ratios if r is not None]
-    if not ratios:
+    measured = [r for r in results if r.auto_against("vblk")]
+    if not measured:
         return OPEN
-    good = sum(r >= summary.AUTO_GOAL for r in ratios)
-    return NONE.format(goal=1 - summary.AUTO_GOAL, good=good, all=len(ratios))
+    good = sum(r.auto_is_good() for r in measured)
+    return NONE.format(goal=1 - summary.AUTO_GOAL, good=good,
+                       all=len(measured))
 
 
-def fill(page, results):
-    """All of it."""
+def fill(page, results, warning):
+    """All of it. @warning: of a busy machine, or ""."""
     page.paragraph(answer(results))
+    if warning:
+        page.paragraph(warning)
     for paragraph in BEFORE:
         page.paragraph(paragraph)
     page.heading(2, "What that rests on")
     page.paragraph("Of vblk's fixed modes the best was "
                    f"{winners(results)} rows. Means of all samples; "
                    "index and report.html have all servers, deviations and "
-                   f"failures. Differences below {claims.MARGIN:.0%} are noise "
-                   "on most machines.")
+                   "failures. \"Chance\" is twice the standard error of the "
+                   "quotient before it; the best of three has luck on its "
+                   "side besides.")
     page.table(["row", "best fixed mode", "IOPS of auto>",
-                "auto against it>", "auto against qsd's best>",
+                "auto against it>", "chance>", "auto against qsd's best>",
                 "best fixed against qsd's best>", "qsd's best"],
                [cells(r) for r in results])

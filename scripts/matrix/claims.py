@@ -7,8 +7,9 @@ threads, N for native, E for neither. The first part that fits a row counts;
 "N" alone fits the rest.
 """
 
-import math
 from collections import namedtuple
+
+from summary import chance
 
 # Nearer to each other than this, or than chance may bring them (twice the
 # standard error of their difference), neither has won.
@@ -78,14 +79,6 @@ def expected(claim, rw, size):
         if rw in patterns and str(size) in sizes:
             return winners
     return ""
-
-
-def chance(threads, native):
-    """What the difference of two means may be by chance, as a part of
-    native's."""
-    parts = [series.deviation() ** 2 / len(series.values["iops"])
-             for series in (threads, native)]
-    return 2 * math.sqrt(sum(parts)) / native.mean()
 
 
 def outcome(threads, native):

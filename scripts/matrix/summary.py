@@ -2,6 +2,7 @@
 """Rounds of results as the report needs them: mean, standard deviation and
 failures of each server in each row, and how the modes compare."""
 
+import math
 import statistics
 
 import journal
@@ -11,6 +12,8 @@ METRICS = ("iops", "p99", "cpu", "syscalls", "interrupts", "kicks", "switches",
            "host_kib", "merged")
 # Below the best fixed mode by more than this, leaving aio= out costs something.
 AUTO_GOAL = 0.97
+# A load above this is not the study's own.
+QUIET = 4
 
 
 class Series:
@@ -39,6 +42,14 @@ class Series:
         return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
+def chance(one, other):
+    """What the difference of two series' means may be by chance, as a part of
+    the other's mean: twice its standard error."""
+    parts = [series.deviation() ** 2 / len(series.values["iops"])
+             for series in (one, other)]
+    return 2 * math.sqrt(sum(parts)) / other.mean()
+
+
 class Result:
     """One row."""
 
@@ -63,6 +74,16 @@ class Result:
         best = self.best(program, without=("auto",))[1]
         return auto / best if auto and best else None
 
+    def auto_chance(self):
+        """What that may be off by chance, where there is one."""
+        mode = self.best("vblk", without=("auto",))[0]
+        return chance(self.servers["vblk-auto"], self.servers[f"vblk-{mode}"])
+
+    def auto_is_good(self):
+        """Whether it is as near to 1 as it should be, or as can be told."""
+        ratio = self.auto_against("vblk")
+        return ratio >= min(AUTO_GOAL, 1 - self.auto_chance())
+
 
 def summarise(rounds):
     """[Result] in the order of the matrix."""
@@ -77,12 +98,23 @@ def summarise(rounds):
 
 
 def load(rounds):
-    """"1.9 (1.2 to 2.4)": the machine's load, or "" of old results."""
+    """(median, text) of the machine's load: "1.9 (1.2 to 2.4)"."""
     loads = sorted(r["load"] for r in rounds if "load" in r)
     if not loads:
+        return 0, "unknown"
+    middle = statistics.median(loads)
+    return middle, f"{middle:.1f} ({loads[0]:.1f} to {loads[-1]:.1f})"
+
+
+def warning(rounds):
+    """What to think of results from a busy machine; "" of a quiet one."""
+    middle, text = load(rounds)
+    if middle <= QUIET:
         return ""
-    return (f"{statistics.median(loads):.1f} "
-            f"({loads[0]:.1f} to {loads[-1]:.1f})")
+    return (f"The machine was busy with other work: load {text}, where about 2 "
+            "is the study's own. IOPS of its disk are those that were left "
+            "over, and deviations are large. Do not quote these figures: run "
+            "scripts/study --quick on a machine that does nothing else.")
 
 
 def families(results):

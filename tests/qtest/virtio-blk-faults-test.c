@@ -308,7 +308,7 @@ int main(int argc, char **argv)
     int ret;
 
     g_test_init(&argc, &argv, NULL);
-    seeds_parse(argc, argv, 15);
+    seeds_parse(argc, argv, 10);
     log_set_sink(ignore_line, NULL);
     for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autofree char *path =
@@ -320,5 +320,8 @@ int main(int argc, char **argv)
     }
     ret = g_test_run();
     print_totals();
+    if (aio_context_current()) { /* of held cases */
+        aio_context_free(aio_context_current());
+    }
     return ret;
 }

@@ -15,7 +15,7 @@
 #define PAGE       4096
 #define DISK_BYTES (4 << 20)
 #define REQUESTS   60
-#define ROUNDS     12
+#define ROUNDS     6
 
 typedef struct Scene {
     Service service;
@@ -30,7 +30,9 @@ static void scene_open(Scene *scene, const ServerKind *kind, bool packed,
                        const char *blockdev)
 {
     BlkServerConf conf = { .blockdev = blockdev };
-    GuestBlkConf guest_conf = { .queue_size = 1024, .packed = packed };
+    GuestBlkConf guest_conf = {
+        .queue_size = 1024, .packed = packed, .memory_bytes = 24 << 20,
+    };
 
     *scene = (Scene) { .rand = g_rand_new_with_seed(7) };
     service_start(&scene->service, kind, DISK_BYTES, &conf);

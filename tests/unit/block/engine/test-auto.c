@@ -32,9 +32,6 @@ static EngineRig *rig_of(const AutoFacts *facts)
 static void burst(EngineRig *rig, unsigned n, EngineOp op, unsigned flags)
 {
     blk_io_plug(rig->ctx);
-    if (rig->auto_file) {
-        eng_hold_back(rig);
-    }
     for (unsigned i = 0; i < n; i++) {
         RigRequest *r = eng_prepare(rig, i, op, (int64_t)i * 8192, 4096);
 

@@ -41,8 +41,8 @@ static JsonNode *to_node(Options *opts)
     return node;
 }
 
-/* Written and read again it is the same. The order of keys is not kept; keys
- * with dots may nest deeper than JSON. */
+/* Written and read again it is the same. The order of keys is not kept. Keys
+ * with dots may nest deeper than JSON, and begin with one. */
 static void round_trip(Options *opts)
 {
     g_autoptr(JsonNode) first = to_node(opts), second = NULL;
@@ -51,7 +51,8 @@ static void round_trip(Options *opts)
     g_autoptr(Options) again = options_parse(text, "again", NULL, &error);
 
     if (!again) {
-        g_assert(strstr(error->message, "nests deeper"));
+        g_assert(strstr(error->message, "nests deeper") ||
+                 strstr(error->message, "'' is not a valid option name"));
         return;
     }
     second = to_node(again);

@@ -7,6 +7,7 @@ Usage: test-sandbox.py DAEMON VBLK-BENCH VBLK-IMG
 """
 
 import glob
+import json
 import os
 import re
 import shlex
@@ -178,12 +179,12 @@ def nbd():
         server.wait()
 
 
-def load_on(path):
+def load_on(path, *more):
     """A front end that stays for a while."""
     return subprocess.Popen(
         [BENCH, "--socket=" + path, "--eta=never", "--rw=randrw",
-         "--numjobs=2", "--iodepth=8", "--runtime=1500ms", "--syscalls=off"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+         "--numjobs=2", "--iodepth=8", "--runtime=1500ms", "--syscalls=off",
+         *more], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def guest_memory(daemon):
@@ -315,6 +316,121 @@ def user_that_is_not_there():
                             text=True, timeout=TIMEOUT, check=False)
     assert result.returncode == 1
     assert "User 'no-such-user' doesn't exist" in result.stderr, result.stderr
+
+
+class Monitor:
+    """A QMP client."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(path)
+        self.file = self.socket.makefile("rw", encoding="utf-8")
+        json.loads(self.file.readline())
+        self.ask("qmp_capabilities")
+
+    def ask(self, command, **arguments):
+        """What comes back: "return" or "error"."""
+        self.file.write(json.dumps({"execute": command,
+                                    "arguments": arguments}) + "\n")
+        self.file.flush()
+        while True:
+            answer = json.loads(self.file.readline())
+            if "event" not in answer:
+                return answer
+
+
+def add_node(monitor, name, path):
+    """blockdev-add of a file."""
+    return monitor.ask("blockdev-add", **{"driver": "file", "node-name": name,
+                                          "filename": os.path.abspath(path)})
+
+
+def add_export(monitor, node, path):
+    """block-export-add of a node."""
+    return monitor.ask("block-export-add", **{
+        "type": "vhost-user-blk", "id": node, "node-name": node,
+        "writable": True,
+        "addr": {"type": "unix", "path": os.path.abspath(path)}})
+
+
+@case
+def monitor_opens_what_is_allowed():
+    os.mkdir("in")
+    os.mkdir("out")
+    image("in/a.img")
+    image("out/b.img")
+    with Running("--allow-path", "in", "--chardev",
+                 "socket,id=m,path=q,server=on,wait=off",
+                 "--monitor", "chardev=m"):
+        monitor = Monitor("q")
+        assert "return" in add_node(monitor, "n", "in/a.img")
+        answer = add_node(monitor, "b", "out/b.img")
+        assert "Permission denied" in answer["error"]["desc"], answer
+        assert "error" in add_export(monitor, "n", "out/s")
+        assert "return" in add_export(monitor, "n", "in/s")
+        load = load_on("in/s")
+        _, stderr = load.communicate(timeout=TIMEOUT)
+        assert load.returncode == 0, stderr
+    assert not os.path.exists("q") and not os.path.exists("in/s")
+
+
+@case
+def monitor_opens_nothing_else():
+    image()
+    with Running("--chardev", "socket,id=m,path=q,server=on,wait=off",
+                 "--monitor", "chardev=m", *file_node()):
+        monitor = Monitor("q")
+        answer = add_node(monitor, "b", "a.img")
+        assert "Permission denied" in answer["error"]["desc"], answer
+        assert "error" in add_export(monitor, "n", "s")
+        assert "return" in monitor.ask("query-block-exports")
+
+
+def children(pid):
+    """Of a process."""
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return [int(word) for word in file.read().split()]
+
+
+def is_confined(pid):
+    """Whether the filter is on."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        return "Seccomp:\t2" in file.read()
+
+
+@case
+def monitor_without_paths_is_not_confined():
+    image()
+    process = subprocess.Popen(
+        [DAEMON, "--chardev", "socket,id=m,path=q,server=on,wait=off",
+         "--monitor", "chardev=m", "--pidfile", "pid"])
+    wait_until(lambda: os.path.exists("pid"), "no pid file")
+    assert not is_confined(process.pid)
+    assert "return" in add_node(Monitor("q"), "b", "a.img")
+    process.terminate()
+    assert process.wait(timeout=TIMEOUT) == 0
+
+
+@case
+def supervised():
+    image()
+    process = subprocess.Popen(
+        [DAEMON, "--supervise", "--sandbox", "on", "--pidfile", "pid",
+         *file_node(), "--export", EXPORT + "s"], stderr=subprocess.DEVNULL)
+    for _ in range(2):
+        wait_until(lambda: os.path.exists("pid"), "no pid file")
+        server = children(process.pid)[0]
+        wait_until(lambda pid=server: is_confined(pid), "not confined")
+        load = load_on("s", f"--pid={server}")
+        _, stderr = load.communicate(timeout=TIMEOUT)
+        assert load.returncode == 0, stderr
+        os.kill(server, signal.SIGKILL)
+        wait_until(lambda pid=server: not os.path.exists(f"/proc/{pid}"),
+                   "not reaped")
+        wait_until(lambda: children(process.pid), "not started again")
+    process.terminate()
+    assert process.wait(timeout=TIMEOUT) == 0
+    assert not os.path.exists("pid")
 
 
 @case

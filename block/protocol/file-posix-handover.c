@@ -21,6 +21,7 @@ typedef struct LeftFile {
 } LeftFile;
 
 static GPtrArray *left; /* NULL: nothing was left */
+static bool taking_back;
 
 bool file_hand_over(BlockDriverState *bs, Handover *handover, GError **error)
 {
@@ -67,11 +68,12 @@ static void take_record(HandoverRecord *record)
     g_ptr_array_add(left, file);
 }
 
-void bdrv_take_over(Handover *handover)
+void bdrv_take_over(Handover *handover, unsigned flags)
 {
     HandoverRecord *record;
 
     g_assert(!left);
+    taking_back = flags & BDRV_TAKE_BACK;
     left = g_ptr_array_new_with_free_func(left_file_free);
     while ((record = handover_take(handover, "file", NULL))) {
         take_record(record);
@@ -84,8 +86,9 @@ void bdrv_take_over_end(void)
     g_clear_pointer(&left, g_ptr_array_unref);
 }
 
-int file_left_fd(const char *full_path, FileLockParams *locks)
+int file_left_fd(const char *full_path, FileLockParams *locks, bool *back)
 {
+    *back = taking_back;
     for (unsigned i = 0; left && i < left->len; i++) {
         const LeftFile *file = left->pdata[i];
 

@@ -122,17 +122,15 @@ static bool check_kind(BlockDriverState *bs, mode_t mode, GError **error)
 static char *name_to_open(const FileState *s)
 {
     FileLockParams locks;
-    int fd = file_left_fd(s->full_path, &locks);
+    bool back;
+    int fd = file_left_fd(s->full_path, &locks, &back);
 
     return fd < 0 ? g_strdup(s->path)
                   : g_strdup_printf("/proc/self/fd/%d", fd);
 }
 
-static int open_mode(BlockDriverState *bs, bool read_only)
+static int open_anew(const FileState *s, int flags)
 {
-    FileState *s = bs->opaque;
-    int flags = (read_only ? O_RDONLY : O_RDWR) |
-                (bs->cache_direct ? O_DIRECT : 0);
     g_autofree char *name = name_to_open(s);
     int fd;
 
@@ -140,6 +138,21 @@ static int open_mode(BlockDriverState *bs, bool read_only)
         fd = open(name, flags | O_CLOEXEC);
     } while (fd < 0 && errno == EINTR);
     return fd;
+}
+
+/* What we had open already, a sandbox would not let us open again. */
+static int open_mode(BlockDriverState *bs, bool read_only)
+{
+    FileState *s = bs->opaque;
+    FileLockParams locks;
+    bool back;
+    int fd = file_left_fd(s->full_path, &locks, &back);
+
+    if (fd >= 0 && back) {
+        return fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    }
+    return open_anew(s, (read_only ? O_RDONLY : O_RDWR) |
+                            (bs->cache_direct ? O_DIRECT : 0));
 }
 
 /* Looks at the kind before it opens: an open of a pipe could wait forever,
@@ -178,10 +191,14 @@ static bool open_fd(BlockDriverState *bs, GError **error)
 static bool take_locks(FileState *s, GError **error)
 {
     FileLockParams theirs;
-    int fd = file_left_fd(s->full_path, &theirs);
+    bool back;
+    int fd = file_left_fd(s->full_path, &theirs, &back);
 
     if (fd < 0) {
         return file_lock_take(s->fd, s->path, &s->locks, error);
+    }
+    if (back) {
+        return true; /* a duplicate: they never were away */
     }
     file_lock_release(s->fd); /* theirs keep the image meanwhile */
     return file_lock_move(fd, s->fd, s->path, &theirs, &s->locks, error);
@@ -225,6 +242,17 @@ bool file_claim(BlockDriverState *bs, unsigned flags, GError **error)
     return take_locks(s, error);
 }
 
+/* The process may go elsewhere: names mean the same all the time. */
+static const char *start_folder(void)
+{
+    static char *folder;
+
+    if (!folder) {
+        folder = g_get_current_dir();
+    }
+    return folder;
+}
+
 static bool open_common(BlockDriverState *bs, Options *opts, GError **error)
 {
     FileState *s = bs->opaque;
@@ -238,7 +266,7 @@ static bool open_common(BlockDriverState *bs, Options *opts, GError **error)
         return false;
     }
     s->path = g_steal_pointer(&options.filename);
-    s->full_path = g_canonicalize_filename(s->path, NULL);
+    s->full_path = g_canonicalize_filename(s->path, start_folder());
     s->aio = options.aio;
     s->max_batch = options.max_batch;
     if (!open_fd(bs, error) || !lock_image(bs, options.locking, error) ||

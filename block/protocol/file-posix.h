@@ -89,8 +89,9 @@ void file_close(BlockDriverState *bs);
 bool file_hand_over(BlockDriverState *bs, Handover *handover, GError **error);
 
 /* The descriptor that another process had of the file at @full_path, and the
- * locks that are on it; -1: nobody has left one. Borrowed. */
-int file_left_fd(const char *full_path, FileLockParams *locks);
+ * locks that are on it; -1: nobody has left one. Borrowed. *back: it is ours,
+ * flags and locks are those that we had. */
+int file_left_fd(const char *full_path, FileLockParams *locks, bool *back);
 
 /* --- file-posix-probe.c; Context: main --- */
 

@@ -55,7 +55,8 @@ bool bdrv_reopen(BlockDriverState *bs, unsigned flags, GError **error);
  * become of their names. Context: main
  */
 bool bdrv_hand_over_all(Handover *handover, GError **error);
-void bdrv_take_over(Handover *handover);
+#define BDRV_TAKE_BACK 0x1 /* records of our own: opens nothing anew */
+void bdrv_take_over(Handover *handover, unsigned flags);
 void bdrv_take_over_end(void);
 
 /* Drops the references that bdrv_open_blockdev() kept. Context: main */

@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -33,6 +34,10 @@ struct BlkServer {
     bool released;         /* ctx is not ours to notify any more; by lock */
     /* a program */
     GPid pid;
+    GPid successor;        /* 0: none */
+    int successor_err;     /* its standard error */
+    const char *extra;     /* arguments */
+    bool left;             /* the old one has ended */
 };
 
 bool blk_server_have_program(void)
@@ -121,11 +126,24 @@ static void add_iothreads(GPtrArray *argv, GString *export, unsigned n)
     }
 }
 
-static void spawn_program(BlkServer *server)
+static void add_takeover(const BlkServer *server, GPtrArray *argv)
+{
+    if (server->conf.takeover) {
+        g_ptr_array_add(argv, g_strdup("--takeover"));
+        g_ptr_array_add(argv, g_build_filename(server->dir, "takeover", NULL));
+    }
+    if (server->extra) {
+        g_ptr_array_add(argv, g_strdup(server->extra));
+    }
+}
+
+/* @err: where to put a pipe from its standard error, or NULL. */
+static GPid spawn_program(BlkServer *server, int *err)
 {
     g_autoptr(GPtrArray) argv = g_ptr_array_new_with_free_func(g_free);
     g_autoptr(GString) export = g_string_new(NULL);
     g_autoptr(GError) error = NULL;
+    GPid pid;
 
     g_string_printf(export, "type=vhost-user-blk,id=e0,node-name=n0,"
                     "addr.type=unix,addr.path=%s,writable=%s,num-queues=%u",
@@ -157,16 +175,18 @@ static void spawn_program(BlkServer *server)
     add_iothreads(argv, export, server->conf.n_iothreads);
     g_ptr_array_add(argv, g_strdup("--export"));
     g_ptr_array_add(argv, g_strdup(export->str));
+    add_takeover(server, argv);
     g_ptr_array_add(argv, NULL);
-    g_spawn_async(NULL, (char **)argv->pdata, NULL,
-                  G_SPAWN_DO_NOT_REAP_CHILD, qemu_child_setup, NULL,
-                  &server->pid, &error);
+    g_spawn_async_with_pipes(NULL, (char **)argv->pdata, NULL,
+                             G_SPAWN_DO_NOT_REAP_CHILD, qemu_child_setup,
+                             NULL, &pid, NULL, NULL, err, &error);
     g_assert_no_error(error);
+    return pid;
 }
 
 static void start_program(BlkServer *server)
 {
-    spawn_program(server);
+    server->pid = spawn_program(server, NULL);
     close(vu_connect(server->path)); /* not every front end tries twice */
 }
 
@@ -262,13 +282,91 @@ void blk_server_restart(BlkServer *server)
     if (server->conf.supervise) {
         return;
     }
-    spawn_program(server);
+    server->pid = spawn_program(server, NULL);
     while ((sock = vu_open(server->path, 20)) < 0) {
         if (waitpid(server->pid, NULL, WNOHANG) == server->pid) {
-            spawn_program(server);
+            server->pid = spawn_program(server, NULL);
         }
     }
     close(sock);
+}
+
+/* --- One takes over from the other --- */
+
+void blk_server_take_over_begin(BlkServer *server, const char *extra)
+{
+    g_assert_true(server->conf.takeover && !server->successor);
+    server->extra = extra;
+    server->successor = spawn_program(server, &server->successor_err);
+    server->extra = NULL;
+    server->left = false;
+}
+
+bool blk_server_has_left(BlkServer *server)
+{
+    int status;
+
+    if (!server->left &&
+        waitpid(server->pid, &status, WNOHANG) == server->pid) {
+        g_assert_cmpint(status, ==, 0);
+        server->left = true;
+    }
+    return server->left;
+}
+
+static bool successor_is_dead(const BlkServer *server)
+{
+    siginfo_t info = { 0 };
+
+    g_assert_cmpint(waitid(P_PID, server->successor, &info,
+                           WEXITED | WNOHANG | WNOWAIT), ==, 0);
+    return info.si_pid != 0;
+}
+
+bool blk_server_taking_over(BlkServer *server)
+{
+    return !blk_server_has_left(server) && !successor_is_dead(server);
+}
+
+void blk_server_kill_successor(BlkServer *server)
+{
+    siginfo_t info;
+
+    kill(server->successor, SIGKILL);
+    g_assert_cmpint(waitid(P_PID, server->successor, &info,
+                           WEXITED | WNOWAIT), ==, 0);
+}
+
+/* Its line says so; it comes before the process is of use to anybody. */
+static int64_t stood_still_us(int fd)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+    const char *at = NULL;
+    char byte;
+
+    while (!at && read(fd, &byte, 1) == 1) {
+        g_string_append_c(text, byte);
+        at = byte == '\n' ? strstr(text->str, "stood still for ") : NULL;
+    }
+    return at ? (int64_t)(g_ascii_strtod(at + strlen("stood still for "),
+                                         NULL) * 1000)
+              : -1;
+}
+
+bool blk_server_take_over_end(BlkServer *server, int64_t *us)
+{
+    bool dead = successor_is_dead(server);
+
+    *us = server->left ? stood_still_us(server->successor_err) : -1;
+    close(server->successor_err);
+    if (dead) {
+        waitpid(server->successor, NULL, 0);
+    }
+    if (server->left) {
+        server->pid = server->successor;
+    }
+    server->successor = 0;
+    return !(server->left && dead);
 }
 
 const char *blk_server_path(const BlkServer *server)

@@ -21,6 +21,7 @@ typedef struct BlkServerConf {
     bool supervise;            /* by itself: --supervise */
     const char *export;        /* more of its --export: ",werror=..."; or NULL */
     bool monitor;              /* gets one */
+    bool takeover;             /* may be taken over from */
 } BlkServerConf;
 
 /* Whether there is a daemon to test. */
@@ -40,6 +41,22 @@ void blk_server_stop(BlkServer *server);
 /* Another process in its place; returns once it listens. Supervised ones do
  * that themselves. */
 void blk_server_restart(BlkServer *server);
+
+/*
+ * Another process of the program, with @extra (NULL: none) on its command
+ * line, is to take over. While it does, the caller looks after the guest; it
+ * goes on as long as both live.
+ */
+void blk_server_take_over_begin(BlkServer *server, const char *extra);
+bool blk_server_taking_over(BlkServer *server);
+void blk_server_kill_successor(BlkServer *server);
+/* Whether the old one has ended, which it has to with status 0. */
+bool blk_server_has_left(BlkServer *server);
+/*
+ * The server is now the one that lives; false: neither. *us: for how long
+ * disks stood still, if the new one took over and lived to tell, else -1.
+ */
+bool blk_server_take_over_end(BlkServer *server, int64_t *us);
 
 const char *blk_server_path(const BlkServer *server);
 const char *blk_server_monitor(const BlkServer *server); /* its socket */

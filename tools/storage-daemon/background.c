@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -134,17 +135,11 @@ static int open_locked(const char *path, GError **error)
     return fd;
 }
 
-bool pidfile_write(const char *path, GError **error)
+static bool write_pid(const char *path, GError **error)
 {
     g_autofree char *text = g_strdup_printf("%ld\n", (long)getpid());
     size_t length = strlen(text);
 
-    pidfile_fd = open_locked(path, error);
-    if (pidfile_fd < 0) {
-        return false;
-    }
-    /* From here on it is ours to remove. */
-    pidfile_path = g_canonicalize_filename(path, NULL);
     if (ftruncate(pidfile_fd, 0) < 0 ||
         pwrite(pidfile_fd, text, length, 0) != (ssize_t)length) {
         return fail_errno(error, "--pidfile: cannot write", path);
@@ -152,10 +147,46 @@ bool pidfile_write(const char *path, GError **error)
     return true;
 }
 
+bool pidfile_write(const char *path, GError **error)
+{
+    pidfile_fd = open_locked(path, error);
+    if (pidfile_fd < 0) {
+        return false;
+    }
+    /* From here on it is ours to remove. */
+    pidfile_path = g_canonicalize_filename(path, NULL);
+    return write_pid(path, error);
+}
+
+bool pidfile_replace(const char *path, GError **error)
+{
+    g_autofree char *other = g_strconcat(path, ".new", NULL);
+
+    if (!pidfile_write(other, error)) {
+        return false;
+    }
+    if (rename(other, path) < 0) {
+        return fail_errno(error, "--pidfile: cannot replace", path);
+    }
+    g_free(pidfile_path);
+    pidfile_path = g_canonicalize_filename(path, NULL);
+    return true;
+}
+
+static bool pidfile_is_ours(void)
+{
+    struct stat there, ours;
+
+    return lstat(pidfile_path, &there) == 0 && fstat(pidfile_fd, &ours) == 0 &&
+           there.st_dev == ours.st_dev && there.st_ino == ours.st_ino;
+}
+
 void pidfile_remove(void)
 {
     if (pidfile_path) {
-        unlink(pidfile_path);
+        if (pidfile_is_ours()) {
+            unlink(pidfile_path);
+        }
         g_clear_pointer(&pidfile_path, g_free);
     }
     if (pidfile_fd >= 0) {

@@ -27,8 +27,10 @@ void background_ready(void);
 bool background_detach(GError **error);
 
 /* Writes the pid and keeps the file locked; fails when another process that
- * lives holds it. Removed by pidfile_remove(). */
+ * lives holds it. Removed by pidfile_remove(), if it still is this one. */
 bool pidfile_write(const char *path, GError **error);
+/* The same, in place of that of a process that is about to end. */
+bool pidfile_replace(const char *path, GError **error);
 void pidfile_remove(void);
 
 #endif

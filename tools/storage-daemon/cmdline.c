@@ -24,6 +24,7 @@ static const struct option long_options[] = {
     { "sandbox", required_argument, NULL, OPT_SANDBOX },
     { "stats", no_argument, NULL, OPT_STATS },
     { "supervise", optional_argument, NULL, OPT_SUPERVISE },
+    { "takeover", required_argument, NULL, OPT_TAKEOVER },
     { "trace", required_argument, NULL, OPT_TRACE },
     { "version", no_argument, NULL, OPT_VERSION },
     { NULL, 0, NULL, 0 },
@@ -51,6 +52,9 @@ static bool take(Cmdline *cmdline, int c, const char *value)
         return true;
     case OPT_SUPERVISE:
         cmdline->supervise = value ? value : "";
+        return true;
+    case OPT_TAKEOVER:
+        cmdline->takeover = value;
         return true;
     case '?':
     case ':':

@@ -26,6 +26,7 @@ typedef enum CmdlineOption {
     OPT_SANDBOX,
     OPT_STATS,
     OPT_SUPERVISE,
+    OPT_TAKEOVER,
     OPT_TRACE = 'T',
 } CmdlineOption;
 
@@ -38,6 +39,7 @@ typedef struct Cmdline {
     GArray *items;     /* CmdlineItem: what builds the graph, in order */
     bool help, version, daemonize, stats;
     const char *pidfile;
+    const char *takeover;
     const char *supervise; /* its options, maybe none; NULL: not asked for */
 } Cmdline;
 

@@ -57,6 +57,11 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Drive, drive_clear)
 
 static unsigned n_drives;
 
+void drive_reset(void)
+{
+    n_drives = 0;
+}
+
 static Options *empty_options(const char *what)
 {
     Options *opts = options_parse("{}", what, NULL, NULL);

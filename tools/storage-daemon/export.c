@@ -31,6 +31,7 @@ struct Export {
     VirtIOBlock *vblk;
     VhostUserServer *server;
     bool deleted;     /* stopping; goes by itself */
+    bool stands;  /* until it is resumed */
     struct Export *next;
 };
 
@@ -49,6 +50,8 @@ typedef struct ExportConf {
 
 static Export *exports; /* newest first */
 static const ExportEvents *events;
+static Handover *inherited; /* borrowed; NULL: nothing */
+static bool taking_back;
 
 /* export_stop_all() under way */
 static struct {
@@ -343,9 +346,29 @@ static VhostUserServer *listen_path(const ExportConf *conf, VirtIODevice *dev,
     return server;
 }
 
+static VhostUserServer *take_server(const ExportConf *conf, VirtIODevice *dev,
+                                    AioContext *main_ctx, GError **error)
+{
+    g_autofree char *name = notify_fd_name("listen", conf->id);
+    /* a relative path may mean another place by now */
+    const char *path = taking_back ? NULL : conf->addr_path;
+    VhostUserServer *server = vhost_user_server_take_over(
+        dev, main_ctx, path, inherited, conf->id, error);
+
+    if (!server) {
+        g_prefix_error(error, "export '%s': ", conf->id);
+    } else if (vhost_user_server_listen_fd(server) >= 0) {
+        notify_store_fd(name, vhost_user_server_listen_fd(server));
+    }
+    return server;
+}
+
 static VhostUserServer *make_server(const ExportConf *conf, VirtIODevice *dev,
                                     AioContext *main_ctx, GError **error)
 {
+    if (vhost_user_server_in_handover(inherited, conf->id)) {
+        return take_server(conf, dev, main_ctx, error);
+    }
     return conf->addr_path ? listen_path(conf, dev, main_ctx, error)
                            : listen_fd(conf, dev, main_ctx, error);
 }
@@ -368,6 +391,7 @@ static bool export_start(const ExportConf *conf, AioContext *main_ctx,
 
     export->id = g_strdup(conf->id);
     export->name = g_strdup_printf("export '%s'", conf->id);
+    export->stands = vhost_user_server_in_handover(inherited, conf->id);
     export->node_name = g_strdup(conf->node_name);
     export->iothreads = g_strdupv(conf->iothreads);
     export->path = g_strdup(conf->addr_path);
@@ -507,7 +531,10 @@ static void export_stopped(void *opaque)
     }
     export_free(export);
     if (!exports && stop.done) {
-        stop.done(stop.opaque);
+        AioFn *done = stop.done;
+
+        stop.done = NULL; /* there may be others when it was a handover */
+        done(stop.opaque);
     }
 }
 
@@ -535,6 +562,43 @@ void export_stop_all(unsigned flags, AioFn *done, void *opaque)
     for (Export *export = exports; export; export = export->next) {
         if (!export->deleted) {
             export_del(export); /* finished from the loop, not from inside */
+        }
+    }
+}
+
+void export_hand_over_all(unsigned flags, Handover *handover, AioFn *done,
+                          void *opaque)
+{
+    stop.done = done;
+    stop.opaque = opaque;
+    stop.print_stats = flags & EXPORT_STOP_STATS;
+    if (!exports) {
+        stop.done = NULL;
+        done(opaque);
+        return;
+    }
+    for (Export *export = exports; export; export = export->next) {
+        if (!export->deleted) {
+            export->deleted = true;
+            vhost_user_server_hand_over(export->server, handover, export->id,
+                                        export_stopped, export);
+        }
+    }
+}
+
+void export_take_over(Handover *handover, bool back)
+{
+    inherited = handover;
+    taking_back = back;
+}
+
+void export_resume_all(void)
+{
+    inherited = NULL;
+    for (Export *export = exports; export; export = export->next) {
+        if (export->stands) {
+            export->stands = false;
+            vhost_user_server_resume(export->server);
         }
     }
 }

@@ -6,6 +6,7 @@
 #define TOOLS_STORAGE_DAEMON_EXPORT_H
 
 #include "block/aio.h"
+#include "block/handover.h"
 #include "block/options.h"
 #include "hw/block/virtio-blk.h"
 
@@ -48,6 +49,17 @@ void export_stop_all(unsigned flags, AioFn *done, void *opaque);
 /* Calls @fn with the path of each socket file that will be removed. */
 void export_each_socket(void (*fn)(const char *path, void *opaque),
                         void *opaque);
+/*
+ * From one process to the next: drains all exports and puts them into
+ * @handover; @done as above. On the other side exports that are added after
+ * export_take_over() go on with what is there of their id, but stand still
+ * until export_resume_all(). @handover stays the caller's until then; @back:
+ * it was ours.
+ */
+void export_hand_over_all(unsigned flags, Handover *handover, AioFn *done,
+                          void *opaque);
+void export_take_over(Handover *handover, bool back);
+void export_resume_all(void);
 
 /* One "stats: export=..." line each, and histograms, on stderr. */
 void export_print_stats(void);

@@ -16,6 +16,7 @@
 #include "supervise.h"
 #include "qmp-commands.h"
 #include "sandbox.h"
+#include "takeover.h"
 #include "block/control.h"
 #include "block/debug.h"
 #include "block/graph.h"
@@ -23,6 +24,7 @@
 #include "monitor/monitor.h"
 #include "config.h"
 
+#include <errno.h>
 #include <gio/gio.h>
 #include <signal.h>
 #include <stdio.h>
@@ -40,6 +42,10 @@ typedef struct Daemon {
     bool supervised;   /* by our own --supervise */
     bool stop_asked;
     bool stopped;
+    Handover *handover; /* on its way to another process, or from one */
+    bool drained;       /* and all exports are in it */
+    bool taking_back;   /* objects are there already */
+    bool failed;
 } Daemon;
 
 static void all_exports_stopped(void *opaque)
@@ -57,6 +63,9 @@ static void stop(Daemon *daemon)
         return;
     }
     daemon->stop_asked = true;
+    if (daemon->handover) {
+        return; /* first that, then we shall see */
+    }
     notify_stopping();
     monitor_stop_reading();
     export_stop_all(daemon->cmdline.stats ? EXPORT_STOP_STATS : 0,
@@ -174,16 +183,33 @@ static bool act(Daemon *daemon, const CmdlineItem *item, GError **error)
     }
 }
 
+static bool opens_disks(const CmdlineItem *item)
+{
+    return item->option == OPT_BLOCKDEV || item->option == OPT_EXPORT ||
+           item->option == OPT_DRIVE;
+}
+
 static bool act_on_all(Daemon *daemon, GError **error)
 {
     const GArray *items = daemon->cmdline.items;
 
     for (unsigned i = 0; i < items->len; i++) {
-        if (!act(daemon, &g_array_index(items, CmdlineItem, i), error)) {
+        const CmdlineItem *item = &g_array_index(items, CmdlineItem, i);
+
+        if (daemon->taking_back && !opens_disks(item)) {
+            continue;
+        }
+        if (!act(daemon, item, error)) {
             return false;
         }
     }
     return true;
+}
+
+static bool write_pidfile(const char *path, bool taken_over, GError **error)
+{
+    return !path || (taken_over ? pidfile_replace(path, error)
+                                : pidfile_write(path, error));
 }
 
 static void may_remove(const char *path, void *opaque)
@@ -201,11 +227,14 @@ static bool confine(Daemon *daemon, GError **error)
     if (cmdline->pidfile && !daemon->supervised) {
         sandbox_may_remove(&daemon->sandbox, cmdline->pidfile);
     }
+    if (cmdline->takeover) {
+        sandbox_may_remove(&daemon->sandbox, cmdline->takeover);
+    }
     return sandbox_enter(&daemon->sandbox, error);
 }
 
 /* A supervised process is not the one that people know by its number. */
-static bool settle(Daemon *daemon, GError **error)
+static bool settle(Daemon *daemon, bool taken_over, GError **error)
 {
     const Cmdline *cmdline = &daemon->cmdline;
 
@@ -213,20 +242,156 @@ static bool settle(Daemon *daemon, GError **error)
         return (!cmdline->daemonize || background_detach(error)) &&
                confine(daemon, error);
     }
-    return (!cmdline->pidfile || pidfile_write(cmdline->pidfile, error)) &&
+    return write_pidfile(cmdline->pidfile, taken_over, error) &&
            background_leave(error) && confine(daemon, error);
 }
 
-static void tell_ready(const Daemon *daemon)
+static void tell_ready(const Daemon *daemon, bool taken_over)
 {
     if (!daemon->supervised) {
         background_ready();
     }
-    notify_ready();
+    notify_ready(taken_over);
+}
+
+/* --- From process to process --- */
+
+/* Opens what is in daemon->handover; it stands still. */
+static bool open_handed_over(Daemon *daemon, GError **error)
+{
+    bool ok;
+
+    bdrv_take_over(daemon->handover,
+                   daemon->taking_back ? BDRV_TAKE_BACK : 0);
+    export_take_over(daemon->handover, daemon->taking_back);
+    ok = act_on_all(daemon, error);
+    if (ok && handover_left(daemon->handover)) {
+        g_autoptr(HandoverRecord) record =
+            handover_take(daemon->handover, "server", NULL);
+
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,
+                    "--takeover: the running process has an export '%s', and "
+                    "this one has not",
+                    record ? handover_record_id(record) : "?");
+        ok = false;
+    }
+    return ok;
+}
+
+static void go_on(Daemon *daemon)
+{
+    bdrv_take_over_end();
+    export_resume_all();
+    g_clear_pointer(&daemon->handover, handover_free);
+}
+
+/* The successor failed: what it was to have, we open again ourselves. */
+static void take_back(Daemon *daemon)
+{
+    GError *error = NULL;
+
+    drive_reset();
+    daemon->taking_back = true;
+    if (!open_handed_over(daemon, &error)) {
+        log_error("cannot go on: %s", error->message);
+        g_clear_error(&error);
+        daemon->failed = true;
+        daemon->stop_asked = true;
+    }
+    daemon->taking_back = false;
+    go_on(daemon);
+}
+
+/* Not within a callback of the loop: it waits for the other process. */
+static void give(Daemon *daemon)
+{
+    g_autoptr(GError) error = NULL;
+    bool complete = bdrv_hand_over_all(daemon->handover, &error);
+
+    daemon->drained = false;
+    bdrv_close_all();
+    if (!complete) {
+        takeover_refuse(error->message);
+    } else if (takeover_give(daemon->handover)) {
+        daemon->stop_asked = daemon->stopped = true;
+        return;
+    }
+    take_back(daemon);
+    if (daemon->stop_asked) {
+        daemon->stop_asked = false;
+        stop(daemon);
+    }
+}
+
+static void drained(void *opaque)
+{
+    Daemon *daemon = opaque;
+
+    daemon->drained = true;
+}
+
+static void successor_asks(void *opaque)
+{
+    Daemon *daemon = opaque;
+
+    if (daemon->stop_asked) {
+        takeover_refuse("the running process is about to end");
+        return;
+    }
+    daemon->handover = handover_new();
+    export_hand_over_all(daemon->cmdline.stats ? EXPORT_STOP_STATS : 0,
+                         daemon->handover, drained, daemon);
+}
+
+/* What came by QMP is on nobody's command line. */
+static bool check_no_monitor(const Daemon *daemon, GError **error)
+{
+    const GArray *items = daemon->cmdline.items;
+
+    for (unsigned i = 0; i < items->len; i++) {
+        if (g_array_index(items, CmdlineItem, i).option == OPT_MONITOR) {
+            g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED,
+                        "--takeover: not together with --monitor: what is "
+                        "added by QMP could not be taken over");
+            return false;
+        }
+    }
+    return true;
+}
+
+/* With --takeover: opens what there is to take over, or all anew. */
+static bool open_all(Daemon *daemon, bool *taken_over, GError **error)
+{
+    const char *path = daemon->cmdline.takeover;
+
+    if (!path) {
+        return act_on_all(daemon, error);
+    }
+    if (!check_no_monitor(daemon, error) ||
+        !takeover_begin(path, &daemon->handover, error)) {
+        return false;
+    }
+    *taken_over = daemon->handover != NULL;
+    return (*taken_over ? open_handed_over(daemon, error)
+                        : act_on_all(daemon, error)) &&
+           takeover_listen(path, daemon->ctx, successor_asks, daemon, error);
+}
+
+/* Nothing can fail any more: what stands still, goes on here. */
+static bool take_over(Daemon *daemon, GError **error)
+{
+    if (!takeover_commit(error)) {
+        return false;
+    }
+    go_on(daemon);
+    takeover_done();
+    return true;
 }
 
 static bool start(Daemon *daemon, GError **error)
 {
+    bool taken_over = false;
+
     sandbox_raise_limits();
     if (daemon->cmdline.daemonize && !daemon->supervised &&
         !background_start(error)) {
@@ -239,11 +404,13 @@ static bool start(Daemon *daemon, GError **error)
     }
     aio_context_adopt(daemon->ctx);
     qmp_commands_init(daemon->ctx, qmp_quit, daemon);
-    if (!watch_signals(daemon, error) || !act_on_all(daemon, error) ||
-        !settle(daemon, error)) {
+    if (!watch_signals(daemon, error) ||
+        !open_all(daemon, &taken_over, error) ||
+        !settle(daemon, taken_over, error) ||
+        (taken_over && !take_over(daemon, error))) {
         return false;
     }
-    tell_ready(daemon);
+    tell_ready(daemon, taken_over);
     return true;
 }
 
@@ -251,6 +418,9 @@ static void run(Daemon *daemon)
 {
     while (!daemon->stopped) {
         aio_poll(daemon->ctx, true);
+        if (daemon->drained) {
+            give(daemon);
+        }
     }
 }
 
@@ -263,8 +433,11 @@ static void take_down(Daemon *daemon)
     }
     monitor_close_all();
     bdrv_close_all();
+    bdrv_take_over_end();
+    g_clear_pointer(&daemon->handover, handover_free);
     control_stop();
     object_free_all();
+    takeover_stop(); /* after the images were closed */
     if (daemon->signal_handler) {
         aio_handler_remove(daemon->signal_handler);
         close(daemon->signal_fd);
@@ -328,7 +501,7 @@ static int serve(Daemon *daemon)
         status = complain(error);
     }
     take_down(daemon);
-    return status;
+    return daemon->failed ? EXIT_FAILURE : status;
 }
 
 int main(int argc, char **argv)

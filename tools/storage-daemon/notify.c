@@ -149,10 +149,11 @@ static void tell(const char *text)
     }
 }
 
-void notify_ready(void)
+void notify_ready(bool taken_over)
 {
-    g_autofree char *text = g_strdup_printf("READY=1\nMAINPID=%ld",
-                                            (long)getpid());
+    g_autofree char *text = g_strdup_printf(
+        "READY=1\nMAINPID=%ld%s", (long)getpid(),
+        taken_over ? "\n" NOTIFY_TAKEN_OVER "=1" : "");
 
     tell(text);
 }

@@ -20,6 +20,8 @@
 /* What the next process asks the supervisor for; how the answer ends. */
 #define NOTIFY_GIVE "VBLK_FDSTORE=1"
 #define NOTIFY_END  "."
+/* With READY: what another process had before us is ours now. */
+#define NOTIFY_TAKEN_OVER "VBLK_TAKEN_OVER"
 
 /* Of one message of either side. */
 #define NOTIFY_MAX_FDS   64
@@ -35,7 +37,8 @@ void notify_open(void);
 /* Closes what nobody took. */
 void notify_close(void);
 
-void notify_ready(void);    /* all is served */
+/* All is served; @taken_over: that another process served before. */
+void notify_ready(bool taken_over);
 void notify_stopping(void); /* nothing new is */
 
 /* "listen-ID", with an id that any store takes. Caller frees. */

@@ -107,7 +107,8 @@ static SuperviseEvent act(SuperviseStore *store, int sock, char **lines,
         return SUPERVISE_NOTHING;
     }
     if (value_of(lines, "READY")) {
-        return SUPERVISE_READY;
+        return value_of(lines, NOTIFY_TAKEN_OVER) ? SUPERVISE_TAKEN_OVER
+                                                  : SUPERVISE_READY;
     }
     return value_of(lines, "STOPPING") ? SUPERVISE_STOPPING
                                        : SUPERVISE_NOTHING;

@@ -14,6 +14,7 @@ void supervise_store_free(SuperviseStore *store); /* closes all */
 typedef enum SuperviseEvent {
     SUPERVISE_NOTHING, /* done with, or none of our business */
     SUPERVISE_READY,
+    SUPERVISE_TAKEN_OVER, /* ready, in place of another process */
     SUPERVISE_STOPPING,
     SUPERVISE_GONE,    /* the server has closed its end */
 } SuperviseEvent;

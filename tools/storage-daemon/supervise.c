@@ -123,22 +123,28 @@ static void fail(Supervisor *s, GError *error)
 
 /* --- What a server says --- */
 
-static void first_ready(Supervisor *s)
+/* The other process's supervisor is about to end, and has the pid file. */
+static bool write_pidfile(const char *path, bool taken_over, GError **error)
 {
-    const char *pidfile = s->cmdline->pidfile;
+    return !path || (taken_over ? pidfile_replace(path, error)
+                                : pidfile_write(path, error));
+}
+
+static void first_ready(Supervisor *s, bool taken_over)
+{
     GError *error = NULL;
 
     s->ever_ready = true;
-    if ((pidfile && !pidfile_write(pidfile, &error)) ||
+    if (!write_pidfile(s->cmdline->pidfile, taken_over, &error) ||
         !background_leave(&error)) {
         fail(s, error);
         return;
     }
     background_ready();
-    notify_ready();
+    notify_ready(taken_over);
 }
 
-static void server_ready(Supervisor *s)
+static void server_ready(Supervisor *s, bool taken_over)
 {
     s->ready = true;
     s->ready_us = g_get_monotonic_time();
@@ -149,7 +155,7 @@ static void server_ready(Supervisor *s)
         g_clear_pointer(&s->last, g_free);
     }
     if (!s->ever_ready) {
-        first_ready(s);
+        first_ready(s, taken_over);
     }
 }
 
@@ -157,7 +163,10 @@ static void read_message(Supervisor *s)
 {
     switch (supervise_store_message(s->store, s->sock)) {
     case SUPERVISE_READY:
-        server_ready(s);
+        server_ready(s, false);
+        break;
+    case SUPERVISE_TAKEN_OVER:
+        server_ready(s, true);
         break;
     case SUPERVISE_GONE:
         close(s->sock);

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A guest's load on a daemon that proves what it reads: for tests that do
+ * something to the daemon meanwhile. Whatever it is, every request comes back
+ * once and without an error, and what was acknowledged is there.
+ *
+ * Each block has at most one request at a time, so that it is always known
+ * what a read must find: what was written last, as the guest was told.
+ */
+#ifndef TESTS_QTEST_VERIFYING_LOAD_H
+#define TESTS_QTEST_VERIFYING_LOAD_H
+
+#include "servers.h"
+
+#define LOAD_BLOCKS 64    /* of a queue; that many requests */
+#define LOAD_QUEUES 4
+
+typedef struct LoadBlock {
+    GuestReq *data_req, *zero_req;
+    GuestReq *req;    /* the one of these that is or was under way */
+    unsigned queue;
+    uint32_t acked;   /* number of the write the guest knows to be done */
+    uint32_t sent;    /* of the one that is under way */
+    bool busy;
+} LoadBlock;
+
+typedef struct Load {
+    Service service;
+    GuestBlk *guest;
+    GRand *rand;
+    LoadBlock blocks[LOAD_QUEUES][LOAD_BLOCKS];
+    unsigned in_flight[LOAD_QUEUES];
+    uint32_t serial;
+    uint64_t verified; /* bytes */
+    char *blockdev;    /* the server borrows it */
+    unsigned requests, completed;
+    unsigned zeroes;   /* of a hundred requests */
+} Load;
+
+typedef struct LoadConf {
+    const char *name;  /* the seed */
+    const char *engine;
+    bool packed;
+    bool slow;         /* 150 writes a second: they complete out of order */
+    bool qcow2;
+    bool supervise;
+    bool takeover;
+} LoadConf;
+
+/* False, and the test is skipped, when something is missing. */
+bool load_can_run(const LoadConf *conf);
+
+/* Starts the daemon on a new image, and a guest on that. */
+void load_start(Load *load, const LoadConf *conf);
+/* Submits, kicks and takes back a few requests. */
+void load_step(Load *load);
+/* Takes back what is there. */
+void load_reap(Load *load, unsigned queue);
+/* Waits for all, ends the daemon, looks at the image. */
+void load_stop(Load *load, const LoadConf *conf);
+
+#endif

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Both sides of a takeover; takeover-socket.h has the conversation. Called by
+ * main.c, which drains, closes and opens.
+ */
+#include "takeover.h"
+
+#include "notify.h"
+#include "takeover-socket.h"
+#include "block/log.h"
+
+#include <gio/gio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define HELLO_TIMEOUT_MS 2000
+/* Until the successor has opened everything: guests wait meanwhile. */
+#define READY_TIMEOUT_MS 30000
+/* Until the old one has drained, and for each record after. */
+#define DRAIN_TIMEOUT_MS 120000
+
+#define VERSION_TEXT G_STRINGIFY(TAKEOVER_VERSION)
+
+static struct {
+    /* the new process */
+    int sock;             /* -1: nobody to take over from */
+    pid_t from;
+    int64_t began_us;     /* when the old one stopped its disks */
+    int handed_listen_fd; /* of the old one; -1: none */
+
+    /* the old process, or the one that may become it */
+    AioContext *ctx;
+    char *path;           /* absolute; NULL: not listening */
+    int listen_fd;
+    AioHandler *handler;
+    AioFn *asked;
+    void *opaque;
+    int successor;        /* -1: none */
+    pid_t successor_pid;
+    bool not_ours;        /* the socket file is another process's */
+} state = {
+    .sock = -1, .handed_listen_fd = -1, .listen_fd = -1, .successor = -1,
+};
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0) {
+        close(*fd);
+        *fd = -1;
+    }
+}
+
+/* --- The new process --- */
+
+static bool take_own(Handover *handover, GError **error)
+{
+    g_autoptr(HandoverRecord) record = handover_take(handover, "takeover",
+                                                     NULL);
+    uint64_t began, pid;
+
+    if (!record) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_DATA,
+                    "--takeover: the other process does not say who it is");
+        return false;
+    }
+    if (!handover_need_uint(record, "began-us", G_MAXINT64, &began, error) ||
+        !handover_need_uint(record, "pid", G_MAXINT32, &pid, error)) {
+        return false;
+    }
+    state.began_us = began;
+    state.from = pid;
+    state.handed_listen_fd = handover_take_fd(record, "listen");
+    return handover_record_finish(record, error);
+}
+
+static char *kept_name(const char *path)
+{
+    g_autofree char *full = g_canonicalize_filename(path, NULL);
+
+    return notify_fd_name("takeover", full);
+}
+
+bool takeover_begin(const char *path, Handover **handover, GError **error)
+{
+    g_autofree char *name = kept_name(path);
+    GError *err = NULL;
+
+    state.handed_listen_fd = notify_take_fd(name);
+    if (state.handed_listen_fd >= 0) {
+        return true; /* it is ours, and its process is dead */
+    }
+    state.sock = takeover_socket_connect(path, &err);
+    if (state.sock < 0) {
+        if (err) {
+            g_propagate_error(error, err);
+        }
+        return !err;
+    }
+    if (!takeover_say(state.sock, "hello", VERSION_TEXT, error)) {
+        return false;
+    }
+    *handover = takeover_receive_all(state.sock, DRAIN_TIMEOUT_MS, error);
+    state.not_ours = true; /* until we are told "commit" */
+    return *handover && take_own(*handover, error);
+}
+
+bool takeover_commit(GError **error)
+{
+    g_autofree char *value = NULL;
+    bool ok;
+
+    if (state.sock < 0) {
+        return true;
+    }
+    ok = takeover_say(state.sock, "ready", "", error) &&
+         takeover_hear(state.sock, "commit", READY_TIMEOUT_MS, &value, error);
+    if (ok) {
+        close_fd(&state.sock); /* else not before the images are closed */
+        state.not_ours = false;
+    }
+    return ok;
+}
+
+void takeover_done(void)
+{
+    if (state.from) {
+        log_info("took over from process %ld; disks stood still for "
+                 "%" G_GINT64_FORMAT ".%03d ms", (long)state.from,
+                 (g_get_monotonic_time() - state.began_us) / 1000,
+                 (int)((g_get_monotonic_time() - state.began_us) % 1000));
+    }
+}
+
+/* --- The old process --- */
+
+static void watch(void);
+
+static bool greet(GError **error)
+{
+    g_autofree char *version = NULL;
+
+    if (!takeover_hear(state.successor, "hello", HELLO_TIMEOUT_MS, &version,
+                       error)) {
+        return false;
+    }
+    if (!g_str_equal(version, VERSION_TEXT)) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED,
+                    "it hands over in version " VERSION_TEXT ", not %s",
+                    version);
+        return false;
+    }
+    return true;
+}
+
+static void listen_ready(void *opaque)
+{
+    g_autoptr(GError) error = NULL;
+
+    state.successor = takeover_socket_accept(state.listen_fd,
+                                             &state.successor_pid);
+    if (state.successor < 0) {
+        return;
+    }
+    if (!greet(&error)) {
+        takeover_refuse(error->message);
+        return;
+    }
+    g_clear_pointer(&state.handler, aio_handler_remove);
+    state.began_us = g_get_monotonic_time();
+    state.asked(state.opaque);
+}
+
+static void watch(void)
+{
+    static const AioHandlerOps ops = { .ready = listen_ready };
+
+    state.handler = aio_handler_add(state.ctx, state.listen_fd, &ops, NULL);
+}
+
+void takeover_refuse(const char *reason)
+{
+    log_warn("--takeover: process %ld does not take over: %s",
+             (long)state.successor_pid, reason);
+    takeover_say(state.successor, "refused", reason, NULL);
+    close_fd(&state.successor);
+    if (!state.handler) {
+        watch();
+    }
+}
+
+bool takeover_listen(const char *path, AioContext *ctx, AioFn *asked,
+                     void *opaque, GError **error)
+{
+    g_autofree char *name = kept_name(path);
+
+    state.listen_fd = state.handed_listen_fd;
+    state.handed_listen_fd = -1;
+    if (state.listen_fd < 0) {
+        state.listen_fd = takeover_socket_listen(path, error);
+    }
+    if (state.listen_fd < 0) {
+        return false;
+    }
+    notify_store_fd(name, state.listen_fd);
+    state.path = g_canonicalize_filename(path, NULL);
+    state.ctx = ctx;
+    state.asked = asked;
+    state.opaque = opaque;
+    watch();
+    return true;
+}
+
+/*
+ * It has closed its images when it closes its end of the socket, and not
+ * before: however long it takes, only one of us may have them. Killing it is
+ * the administrator's way out.
+ */
+static bool hear_ready(GError **error)
+{
+    g_autofree char *value = NULL;
+
+    for (unsigned i = 0;; i++) {
+        g_autoptr(GError) err = NULL;
+
+        if (takeover_hear(state.successor, "ready", READY_TIMEOUT_MS, &value,
+                          &err)) {
+            return true;
+        }
+        if (!g_error_matches(err, G_IO_ERROR, G_IO_ERROR_TIMED_OUT)) {
+            g_propagate_error(error, g_steal_pointer(&err));
+            return false;
+        }
+        if (i == 0) {
+            log_warn("process %ld has not opened the disks yet; when it ends, "
+                     "this one goes on", (long)state.successor_pid);
+        }
+    }
+}
+
+static bool send_and_wait(Handover *handover, GError **error)
+{
+    return takeover_send_all(state.successor, handover, error) &&
+           hear_ready(error) &&
+           takeover_say(state.successor, "commit", "", error);
+}
+
+/* Whatever it says now, it is to end. */
+static void wait_for_its_end(void)
+{
+    g_autoptr(Handover) rest = NULL;
+
+    shutdown(state.successor, SHUT_WR);
+    rest = takeover_receive_all(state.successor, -1, NULL);
+    close_fd(&state.successor);
+}
+
+bool takeover_give(Handover *handover)
+{
+    HandoverRecord *record = handover_add(handover, "takeover", "");
+    g_autoptr(GError) error = NULL;
+    int64_t began_us = g_get_monotonic_time();
+
+    handover_put_uint(record, "began-us", state.began_us);
+    handover_put_uint(record, "pid", getpid());
+    if (handover_put_fd(record, "listen", state.listen_fd, &error) &&
+        send_and_wait(handover, &error)) {
+        log_info("process %ld has taken over, %" G_GINT64_FORMAT " ms after "
+                 "the disks had drained", (long)state.successor_pid,
+                 (g_get_monotonic_time() - began_us) / 1000);
+        state.not_ours = true;
+        return true;
+    }
+    log_warn("process %ld has not taken over, going on: %s",
+             (long)state.successor_pid, error->message);
+    wait_for_its_end();
+    handover_drop(handover, "");
+    watch();
+    return false;
+}
+
+void takeover_stop(void)
+{
+    g_clear_pointer(&state.handler, aio_handler_remove);
+    close_fd(&state.successor);
+    close_fd(&state.sock);
+    close_fd(&state.handed_listen_fd);
+    if (state.path && !state.not_ours) {
+        unlink(state.path);
+    }
+    g_clear_pointer(&state.path, g_free);
+    close_fd(&state.listen_fd);
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * --takeover: a new process, of a new version perhaps, goes on where a running
+ * one stands, and no guest notices. Both have the option with the same path.
+ * All functions: Context: main.
+ */
+#ifndef TOOLS_STORAGE_DAEMON_TAKEOVER_H
+#define TOOLS_STORAGE_DAEMON_TAKEOVER_H
+
+#include "block/aio.h"
+#include "block/handover.h"
+
+/* --- The new process --- */
+
+/*
+ * Asks the process that listens at @path for what it has. *handover stays
+ * NULL when there is none, or when a supervisor has kept the socket of one
+ * that crashed.
+ */
+bool takeover_begin(const char *path, Handover **handover, GError **error);
+
+/* All that was handed over is open and stands still: from here on it is ours,
+ * or, with @error, the old process's again. Nothing if it never was. */
+bool takeover_commit(GError **error);
+
+/* All of it runs: one line for the log. */
+void takeover_done(void);
+
+/* --- The old process --- */
+
+/* Waits for a successor; @asked is called from the main loop when there is
+ * one. */
+bool takeover_listen(const char *path, AioContext *ctx, AioFn *asked,
+                     void *opaque, GError **error);
+
+/*
+ * Gives it all that is in @handover, to which it adds its own. True: the
+ * successor has it, and we have nothing any more. False: it failed, and we go
+ * on with all of it. Waits for the other process.
+ */
+bool takeover_give(Handover *handover);
+/* There is nothing to give at this moment. */
+void takeover_refuse(const char *reason);
+
+/* No successor any more; the socket goes, unless it was given. */
+void takeover_stop(void);
+
+#endif

@@ -126,10 +126,11 @@ class Daemon:
         self.pidfile = f"{run_dir}/daemon.pid"
         self.log = f"{run_dir}/daemon.log"
         self.process = None
+        self.extra = [] # options that come first
 
     def command(self):
         """The whole command line."""
-        words = [self.program, "--pidfile", self.pidfile]
+        words = [self.program, "--pidfile", self.pidfile, *self.extra]
         for export, socket in zip(self.exports, self.sockets):
             for i in range(export.iothreads):
                 words += ["--object", f"iothread,id={export.name}-t{i}"]

@@ -39,10 +39,12 @@ class Disk:
     socket: str
     queues: int = 1
     packed: bool = False
+    reconnect: int = 0 # seconds; 0: never
 
     def arguments(self, index):
         """What QEMU is told of it."""
-        return ["-chardev", f"socket,id=c{index},path={self.socket}",
+        return ["-chardev", f"socket,id=c{index},path={self.socket}"
+                + (f",reconnect={self.reconnect}" if self.reconnect else ""),
                 "-device", f"vhost-user-blk-pci,chardev=c{index},"
                 f"num-queues={self.queues},packed={'on' if self.packed else 'off'}"]
 

@@ -6,9 +6,9 @@
  * one cost. Every so often a trial lets the candidate have every other epoch
  * and compares it with the best way's epoch just before:
  *
- *     epoch      best  cand  best  cand  best  cand  best  cand  best
- *     cost        100    80   110    95   100    83    98    80
- *     gain, %           20          14          17          18      it has won
+ *     epoch      best  cand  best  cand  best  cand  ...  best  cand
+ *     cost        100    80   110    95   100    83         98    80
+ *     gain, %           20          14          17               18   it has won
  *
  * Neighbours are compared because disks and the host's other guests have moods
  * that last longer than two epochs. The candidate wins when what it gains on
@@ -24,13 +24,17 @@
 
 #include <glib.h>
 
-#define MIN_PAIRS   5
-#define MAX_PAIRS   12
+#define MIN_PAIRS   7
+#define MAX_PAIRS   16
 #define GAIN_ENOUGH 5 /* percent */
 #define SIGMAS      3
 
-/* So much worse the candidate is given up after one epoch, and after two. */
-#define ROUT        (-50)
+/* One that lost its processor for a while costs many times the usual: no
+ * single pair says more than this. */
+#define MOST        30
+
+/* So much worse the candidate is given up after two epochs, after one if that
+ * was as bad as can be. */
 #define CLEAR_LOSS  (-10)
 
 #define WAIT_EPOCHS  8
@@ -98,7 +102,7 @@ static bool has_lost(const AutoTrial *trial)
 {
     int mean = trial->sum / (int)trial->pairs;
 
-    return mean <= ROUT || (trial->pairs >= 2 && mean <= CLEAR_LOSS) ||
+    return mean <= -MOST || (trial->pairs >= 2 && mean <= CLEAR_LOSS) ||
            (trial->pairs >= MIN_PAIRS && mean <= 0) ||
            trial->pairs >= MAX_PAIRS;
 }
@@ -107,8 +111,9 @@ static bool has_lost(const AutoTrial *trial)
 static AutoVerdict compare(AutoTrial *trial, uint64_t cost)
 {
     uint64_t best = MAX(trial->last_cost, 1);
-    int64_t gain = 100 - (int64_t)(MIN(cost, best * 10) * 100 / best);
+    int64_t gain = 100 - (int64_t)(MIN(cost, best * 2) * 100 / best);
 
+    gain = CLAMP(gain, -MOST, MOST);
     trial->trying = false;
     trial->pairs++;
     trial->sum += gain;

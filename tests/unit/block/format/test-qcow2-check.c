@@ -209,22 +209,48 @@ static void test_read_only(void)
     g_assert_cmpmem(after, length_after, before, length);
 }
 
-/* Leaks are repaired, errors are left alone. */
-static void test_leaks_only(void)
+/* The second of three clusters is leaked, the first has lost its flag. */
+static TestImage *image_with_leak(void)
 {
-    g_autoptr(TestImage) image = qcow2_image_new("", "1M");
-    g_autofree char *lines = NULL;
-    BlockCheck check;
+    TestImage *image = qcow2_image_new("", "1M");
     Damage l2 = { .where = IN_L2 };
 
     qcow2_image_io(image, "write 0 192k", NULL);
     qcow2_image_set64(image, place(image, &l2), CLUSTER(5));
     l2.at = 8;
     qcow2_image_set64(image, place(image, &l2), 0);
+    return image;
+}
+
+/* Flags are made to fit the counts, as these are right now. */
+static void test_leaks_only(void)
+{
+    g_autoptr(TestImage) image = image_with_leak();
+    g_autofree char *lines = NULL;
+    BlockCheck check;
+
     lines = qcow2_ops_check(image, BLOCK_CHECK_FIX_LEAKS, &check);
     g_assert_cmpint(check.leaks, ==, 0);
     g_assert_cmpint(check.leaks_fixed, ==, 1);
-    g_assert_cmpint(check.corruptions, ==, 1);
+    g_assert_cmpint(check.corruptions, ==, 0);
+    g_assert_cmpint(check.corruptions_fixed, ==, 1);
+    g_assert_nonnull(strstr(lines, "Repairing OFLAG_COPIED data cluster"));
+    qcow2_image_check(image);
+}
+
+/* Errors are left alone, and so is what might be one. */
+static void test_leaks_beside_errors(void)
+{
+    g_autoptr(TestImage) image = image_with_leak();
+    g_autofree char *lines = NULL;
+    BlockCheck check;
+    Damage third = { .where = IN_L2, .at = 16 };
+
+    /* the first one's cluster, which is counted once, and the third's leaks */
+    qcow2_image_set64(image, place(image, &third), CLUSTER(5));
+    lines = qcow2_ops_check(image, BLOCK_CHECK_FIX_LEAKS, &check);
+    g_assert_cmpint(check.leaks_fixed, ==, 2);
+    g_assert_cmpint(check.corruptions, ==, 3);
     g_assert_cmpint(check.corruptions_fixed, ==, 0);
     g_assert_nonnull(strstr(lines, "ERROR OFLAG_COPIED data cluster"));
 }
@@ -361,6 +387,8 @@ int main(int argc, char **argv)
                     test_snapshots_and_bitmaps);
     g_test_add_func("/qcow2-check/read-only", test_read_only);
     g_test_add_func("/qcow2-check/leaks-only", test_leaks_only);
+    g_test_add_func("/qcow2-check/leaks-beside-errors",
+                    test_leaks_beside_errors);
     g_test_add_func("/qcow2-check/leaks-need-rebuild",
                     test_leaks_need_rebuild);
     g_test_add_func("/qcow2-check/corrupt-bit", test_corrupt_bit);

@@ -52,8 +52,8 @@ static const char *const groups[] = {
     "id=shared-iops,limits.iops-total=800",
     "id=shared-bps,limits.bps-total=4194304",
     "id=sized,limits.iops-total=2000,limits.iops-size=4096",
-    "id=burst,limits.iops-total=200,limits.iops-total-max=1000,"
-    "limits.iops-total-max-length=2",
+    ("id=burst,limits.iops-total=200,limits.iops-total-max=1000,"
+     "limits.iops-total-max-length=2"),
 };
 
 static Disk disks[] = {

@@ -21,9 +21,10 @@
 #define IOTHREADS  4
 #define WARM_UP    3   /* rounds of new guests before anything is compared */
 
-/* A queue's pool has as many requests as were ever in flight at once, and that
- * goes on growing for a while. */
-#define REQUEST_KIB 2
+/* What may be added for a request while the load finds its deepest: its place
+ * in a queue's pool, half of this, and its part of workers' stacks and of
+ * caches that fill. */
+#define REQUEST_KIB 3
 
 typedef struct Export {
     TestImage *image;

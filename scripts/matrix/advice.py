@@ -3,9 +3,10 @@
 
 import summary
 
-NONE = ("None: leave it out. vblk then chooses for each request (aio=auto), "
-        "and was within {goal:.0%} of the best fixed mode, or as near as chance "
-        "lets one tell, in {good} of the {all} rows below.")
+NONE = ("None: leave it out. vblk then chooses for each request (aio=auto). Of "
+        "the {all} rows below its mean was at least {goal:.2f} of the best "
+        "fixed mode's in {good}, behind by more than chance explains in "
+        "{behind}, and too uncertain to tell in {open}.")
 OPEN = ("These results have no row with aio=auto, so that this page can only "
         "say what the best fixed mode was; it differs from row to row.")
 BEFORE = (
@@ -54,9 +55,10 @@ def answer(results):
     measured = [r for r in results if r.auto_against("vblk")]
     if not measured:
         return OPEN
-    good = sum(r.auto_is_good() for r in measured)
-    return NONE.format(goal=1 - summary.AUTO_GOAL, good=good,
-                       all=len(measured))
+    good = sum(r.auto_against("vblk") >= summary.AUTO_GOAL for r in measured)
+    behind = sum(r.auto_is_behind() for r in measured)
+    return NONE.format(goal=summary.AUTO_GOAL, good=good, behind=behind,
+                       open=len(measured) - good - behind, all=len(measured))
 
 
 def fill(page, results, warning):

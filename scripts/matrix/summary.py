@@ -79,10 +79,10 @@ class Result:
         mode = self.best("vblk", without=("auto",))[0]
         return chance(self.servers["vblk-auto"], self.servers[f"vblk-{mode}"])
 
-    def auto_is_good(self):
-        """Whether it is as near to 1 as it should be, or as can be told."""
+    def auto_is_behind(self):
+        """Whether it misses the goal by more than chance explains."""
         ratio = self.auto_against("vblk")
-        return ratio >= min(AUTO_GOAL, 1 - self.auto_chance())
+        return ratio < min(AUTO_GOAL, 1 - self.auto_chance())
 
 
 def summarise(rounds):

@@ -154,7 +154,8 @@ def advice(report, _folder):
     text = report.text("which-aio.rst")
     assert "None: leave it out." in text
     plain = " ".join(text.split())
-    assert "as near as chance lets one tell, in 2 of the 3 rows" in plain
+    assert "0.97 of the best fixed mode's in 2, behind by more than chance " \
+        "explains in 1, and too uncertain to tell in 0." in plain
     assert ('ssd-ext4-raw-full-1vm-randread-4k,native,"120,000",0.99x,±2%,'
             "1.03x,1.04x,threads") in text
     assert "native in 3 rows" in text

@@ -350,7 +350,8 @@ class Running:
 @case
 def a_server_that_dies_is_noticed():
     for program in servers():
-        with Folder() as folder, Running(folder, program) as run:
+        with Folder() as folder, \
+                Running(folder, program, "--timeout=20s") as run:
             # stopped first: what had just come back is then sent again, and
             # something is in flight for certain
             run.server.send_signal(signal.SIGSTOP)

@@ -13,6 +13,8 @@
  */
 #include "image-filename.h"
 
+#include "block/error.h"
+
 #include <string.h>
 #include <sys/stat.h>
 
@@ -20,22 +22,6 @@
 
 static bool name_options(const char *filename, unsigned depth, Options **opts,
                          GError **error);
-
-static bool name_error(GError **error, const char *fmt, ...)
-    G_GNUC_PRINTF(2, 3);
-
-static bool name_error(GError **error, const char *fmt, ...)
-{
-    va_list args;
-    g_autofree char *text = NULL;
-
-    va_start(args, fmt);
-    text = g_strdup_vprintf(fmt, args);
-    va_end(args);
-    g_set_error_literal(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
-                        text);
-    return false;
-}
 
 bool image_filename_has_protocol(const char *filename)
 {
@@ -78,11 +64,11 @@ static bool nbd_unix_uri(GUri *uri, Options *opts, GError **error)
     g_autofree char *path = NULL;
 
     if ((host && *host) || !query || !g_str_has_prefix(query, "socket=")) {
-        return name_error(error, "No valid URL specified");
+        return error_setg(error, "No valid URL specified");
     }
     path = g_uri_unescape_string(query + strlen("socket="), NULL);
     if (!path) {
-        return name_error(error, "No valid URL specified");
+        return error_setg(error, "No valid URL specified");
     }
     options_set_str(opts, "server.type", "unix");
     options_set_str(opts, "server.path", path);
@@ -97,7 +83,7 @@ static bool nbd_inet_uri(GUri *uri, Options *opts, GError **error)
     g_autofree char *port_text = NULL;
 
     if (!host || !*host || g_uri_get_query(uri)) {
-        return name_error(error, "No valid URL specified");
+        return error_setg(error, "No valid URL specified");
     }
     port_text = g_strdup_printf("%d", port > 0 ? port : 10809);
     return nbd_server(opts, host, port_text);
@@ -111,7 +97,7 @@ static bool nbd_uri(const char *filename, Options *opts, GError **error)
     bool ok;
 
     if (!uri) {
-        return name_error(error, "No valid URL specified");
+        return error_setg(error, "No valid URL specified");
     }
     ok = g_str_equal(g_uri_get_scheme(uri), "nbd+unix")
              ? nbd_unix_uri(uri, opts, error)
@@ -134,7 +120,7 @@ static bool nbd_address(const char *address, Options *opts, GError **error)
     g_autofree char *host = NULL;
 
     if (!colon) {
-        return name_error(error, "error parsing address '%s'", address);
+        return error_setg(error, "error parsing address '%s'", address);
     }
     host = g_strndup(address + v6, colon - address - v6);
     return nbd_server(opts, host, colon + 1 + v6);
@@ -149,7 +135,7 @@ static bool nbd_legacy(const char *filename, Options *opts, GError **error)
     g_autofree char *address = NULL;
 
     if (*text == '\0' || (export && export[strlen(key)] == '\0')) {
-        return name_error(error, "NBD server address missing");
+        return error_setg(error, "NBD server address missing");
     }
     if (export) {
         options_set_str(opts, "export", export + strlen(key));
@@ -207,7 +193,7 @@ static bool parse_null(const char *filename, unsigned depth, Options *opts,
 
     options_set_str(opts, "driver", driver);
     if (!g_str_equal(colon, "://")) {
-        return name_error(error, "The only allowed filename for this driver "
+        return error_setg(error, "The only allowed filename for this driver "
                           "is '%s://'", driver);
     }
     return true;
@@ -234,7 +220,7 @@ static bool parse_blkdebug(const char *filename, unsigned depth,
     g_autofree char *config_name = NULL;
 
     if (!image) {
-        return name_error(error, "blkdebug requires both config file and "
+        return error_setg(error, "blkdebug requires both config file and "
                           "image path");
     }
     options_set_str(opts, "driver", "blkdebug");
@@ -253,7 +239,7 @@ static bool parse_blkverify(const char *filename, unsigned depth,
     g_autofree char *raw_name = NULL;
 
     if (!image) {
-        return name_error(error, "blkverify requires raw copy and original "
+        return error_setg(error, "blkverify requires raw copy and original "
                           "image path");
     }
     raw_name = g_strndup(raw, image - raw);
@@ -299,14 +285,14 @@ static bool name_options(const char *filename, unsigned depth, Options **opts,
     g_autoptr(Options) made = options_new("");
 
     if (depth > NAME_MAX_DEPTH) {
-        return name_error(error, "the file name nests deeper than %d",
+        return error_setg(error, "the file name nests deeper than %d",
                           NAME_MAX_DEPTH);
     }
     if (!image_filename_has_protocol(filename)) {
         options_set_str(made, "filename", filename);
         image_default_protocol(made);
     } else if (!protocol) {
-        return name_error(error, "Unknown protocol '%.*s'", (int)len,
+        return error_setg(error, "Unknown protocol '%.*s'", (int)len,
                           filename);
     } else if (!protocol->parse(filename, depth, made, error)) {
         return false;

@@ -11,6 +11,7 @@
 
 #include "block/block-co.h"
 #include "block/control.h"
+#include "block/error.h"
 #include "block/graph.h"
 #include "image-filename.h"
 #include "node-options.h"
@@ -47,36 +48,21 @@ void block_image_info_clear(BlockImageInfo *info)
     g_clear_pointer(&info->specific, json_object_unref);
 }
 
-static bool image_error(GError **error, const char *fmt, ...)
-    G_GNUC_PRINTF(2, 3);
-
-static bool image_error(GError **error, const char *fmt, ...)
-{
-    va_list args;
-    g_autofree char *text = NULL;
-
-    va_start(args, fmt);
-    text = g_strdup_vprintf(fmt, args);
-    va_end(args);
-    g_set_error_literal(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, text);
-    return false;
-}
-
 /* --- resizing --- */
 
 static bool check_truncate(const BlockDriverState *bs,
                            const BlockTruncate *to, GError **error)
 {
     if (to->bytes < 0) {
-        return image_error(error, "Image size cannot be negative");
+        return error_setg(error, "Image size cannot be negative");
     }
     if (to->bytes > IMAGE_MAX_BYTES) {
-        return image_error(error, "Required too big image size, it must be "
-                           "not greater than %" G_GINT64_FORMAT,
-                           (gint64)IMAGE_MAX_BYTES);
+        return error_setg(error, "Required too big image size, it must be "
+                          "not greater than %" G_GINT64_FORMAT,
+                          (gint64)IMAGE_MAX_BYTES);
     }
     if (bs->read_only) {
-        return image_error(error, "Image is read-only");
+        return error_setg(error, "Image is read-only");
     }
     return true;
 }
@@ -101,8 +87,8 @@ bool coroutine_fn bdrv_co_truncate(BlockDriverState *bs,
         return bs->drv->image->co_truncate(bs, &how, error);
     }
     if (!bs->drv->is_filter || !bs->file) {
-        return image_error(error,
-                           "Image format driver does not support resize");
+        return error_setg(error,
+                          "Image format driver does not support resize");
     }
     if (!bdrv_co_truncate(bs->file, &how, error)) {
         return false;
@@ -175,7 +161,7 @@ const BlockDriver *bdrv_find_protocol(const char *filename, GError **error)
     const BlockDriver *drv = name ? bdrv_find_driver(name) : NULL;
 
     if (name && !drv) {
-        image_error(error, "Unknown protocol '%s'", name);
+        error_setg(error, "Unknown protocol '%s'", name);
     }
     return drv;
 }
@@ -201,8 +187,8 @@ static void coroutine_fn create_over_entry(void *opaque)
     ret = bdrv_co_pwrite_zeroes(over->bs, 0,
                                 MIN(over->bs->total_bytes, SECTOR), 0);
     if (ret < 0) {
-        image_error(&over->error, "Failed to clear the new image's first "
-                    "sector: %s", g_strerror(-ret));
+        error_setg(&over->error, "Failed to clear the new image's first "
+                   "sector: %s", g_strerror(-ret));
     }
 }
 
@@ -217,11 +203,11 @@ static bool take_over_options(Options *opts, int64_t *bytes, GError **error)
     }
     left = options_first_key(opts);
     if (left) {
-        return image_error(error, "Invalid parameter '%s'", left);
+        return error_setg(error, "Invalid parameter '%s'", left);
     }
     if (prealloc && !g_str_equal(prealloc, "off")) {
-        return image_error(error, "Unsupported preallocation mode '%s'",
-                           prealloc);
+        return error_setg(error, "Unsupported preallocation mode '%s'",
+                          prealloc);
     }
     return true;
 }
@@ -268,10 +254,10 @@ bool bdrv_create(const BlockDriver *drv, const char *filename, Options *opts,
     } else if (drv->image && drv->image->create_options) {
         ok = create_over(drv, filename, opts, error);
     } else {
-        return image_error(error, "%s driver '%s' does not support image "
-                           "creation", drv->is_protocol ? "Protocol"
-                                                        : "Format",
-                           drv->name);
+        return error_setg(error, "%s driver '%s' does not support image "
+                          "creation", drv->is_protocol ? "Protocol"
+                                                       : "Format",
+                          drv->name);
     }
     if (!ok) {
         image_strip_what(error);

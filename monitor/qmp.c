@@ -7,6 +7,7 @@
 #include "monitor/qmp.h"
 
 #include "monitor-internal.h"
+#include "block/error.h"
 
 #include <string.h>
 
@@ -286,45 +287,28 @@ typedef struct QmpInput {
     JsonNode *id;          /* or NULL */
 } QmpInput;
 
-static bool bad_input(GError **error, const char *fmt, ...)
-    G_GNUC_PRINTF(2, 3);
-
-/* Always false. */
-static bool bad_input(GError **error, const char *fmt, ...)
-{
-    g_autofree char *text = NULL;
-    va_list ap;
-
-    va_start(ap, fmt);
-    text = g_strdup_vprintf(fmt, ap);
-    va_end(ap);
-    g_set_error_literal(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
-                        text);
-    return false;
-}
-
 static bool take_member(QmpInput *input, const char *name, JsonNode *value,
                         GError **error)
 {
     if (strcmp(name, "execute") == 0) {
         if (!JSON_NODE_HOLDS_VALUE(value) ||
             json_node_get_value_type(value) != G_TYPE_STRING) {
-            return bad_input(error,
-                             "QMP input member 'execute' must be a string");
+            return error_setg(error,
+                              "QMP input member 'execute' must be a string");
         }
         input->execute = json_node_get_string(value);
         return true;
     }
     if (strcmp(name, "arguments") == 0) {
         if (!JSON_NODE_HOLDS_OBJECT(value)) {
-            return bad_input(error,
-                             "QMP input member 'arguments' must be an object");
+            return error_setg(error,
+                              "QMP input member 'arguments' must be an object");
         }
         input->arguments = json_node_get_object(value);
         return true;
     }
     return strcmp(name, "id") == 0 ||
-           bad_input(error, "QMP input member '%.64s' is unexpected", name);
+           error_setg(error, "QMP input member '%.64s' is unexpected", name);
 }
 
 static bool read_input(QmpInput *input, JsonNode *message, GError **error)
@@ -334,7 +318,7 @@ static bool read_input(QmpInput *input, JsonNode *message, GError **error)
     JsonNode *value;
 
     if (!JSON_NODE_HOLDS_OBJECT(message)) {
-        return bad_input(error, "QMP input must be a JSON object");
+        return error_setg(error, "QMP input must be a JSON object");
     }
     input->id = json_object_get_member(json_node_get_object(message), "id");
     json_object_iter_init(&iter, json_node_get_object(message));
@@ -344,7 +328,7 @@ static bool read_input(QmpInput *input, JsonNode *message, GError **error)
         }
     }
     return input->execute ||
-           bad_input(error, "QMP input lacks member 'execute'");
+           error_setg(error, "QMP input lacks member 'execute'");
 }
 
 static bool not_found(GError **error, const char *fmt, const char *name)
@@ -421,7 +405,7 @@ bool qmp_need_str(Options *args, const char *key, char **value,
                   GError **error)
 {
     if (!options_has(args, key)) {
-        return bad_input(error, "Parameter '%s' is missing", key);
+        return error_setg(error, "Parameter '%s' is missing", key);
     }
     return options_take_str(args, key, value, error);
 }
@@ -430,5 +414,5 @@ bool qmp_args_done(Options *args, GError **error)
 {
     g_autofree char *key = options_first_key(args);
 
-    return !key || bad_input(error, "Parameter '%s' is unexpected", key);
+    return !key || error_setg(error, "Parameter '%s' is unexpected", key);
 }

@@ -95,6 +95,19 @@ void options_error(const Options *opts, const char *key, GError **error,
                 "%s: option '%s%s' %s", opts->what, opts->prefix, key, text);
 }
 
+bool options_fail(const Options *opts, GError **error, const char *fmt, ...)
+{
+    va_list args;
+    g_autofree char *text = NULL;
+
+    va_start(args, fmt);
+    text = g_strdup_vprintf(fmt, args);
+    va_end(args);
+    g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "%s: %s",
+                opts->what, text);
+    return false;
+}
+
 /* Looks up, or removes, path[0..]; prunes what becomes empty on the way. */
 static JsonNode *walk(JsonObject *object, char **path, bool steal)
 {

@@ -43,7 +43,7 @@ static bool take_name(Options *opts, const char *key,
             return true;
         }
     }
-    return !name || filter_error(opts, error, "invalid parameter value: %.64s",
+    return !name || options_fail(opts, error, "invalid parameter value: %.64s",
                                  name);
 }
 
@@ -104,7 +104,7 @@ static bool add_rule(BlkdebugState *s, BlkdebugAction action, Options *opts,
         return false;
     }
     if (event < 0) {
-        return filter_error(opts, error, "Missing event name for rule");
+        return options_fail(opts, error, "Missing event name for rule");
     }
     rule = blkdebug_rule_new(action, event);
     g_ptr_array_add(s->rules, rule);
@@ -280,7 +280,7 @@ static bool take_config(BlkdebugState *s, Options *opts, GError **error)
     }
     text = read_file(s->config);
     if (!text) {
-        return filter_error(opts, error,
+        return options_fail(opts, error,
                             "Could not read blkdebug config file: %s",
                             g_strerror(errno));
     }
@@ -299,7 +299,7 @@ static bool take_limit(Options *opts, const char *key, uint32_t unit,
         return false;
     }
     if (wide > INT_MAX || wide % unit) {
-        return filter_error(opts, error, "Cannot meet constraints with %s "
+        return options_fail(opts, error, "Cannot meet constraints with %s "
                             "%" G_GINT64_FORMAT, key, wide);
     }
     *limit = wide;
@@ -314,7 +314,7 @@ static bool take_align(BlkdebugState *s, Options *opts, GError **error)
         return false;
     }
     if (align > INT_MAX || (align & (align - 1))) {
-        return filter_error(opts, error, "Cannot meet constraints with align "
+        return options_fail(opts, error, "Cannot meet constraints with align "
                             "%" G_GINT64_FORMAT, align);
     }
     s->align = align;
@@ -351,7 +351,7 @@ static bool take_permissions(Options *opts, const char *key, GError **error)
     }
     for (unsigned i = 0; list && list[i]; i++) {
         if (!g_strv_contains(known, list[i])) {
-            return filter_error(opts, error, "Parameter '%s' does not accept "
+            return options_fail(opts, error, "Parameter '%s' does not accept "
                                 "value '%.64s'", key, list[i]);
         }
     }

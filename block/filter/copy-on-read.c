@@ -275,11 +275,11 @@ static bool find_bottom(BlockDriverState *bs, Options *opts, GError **error)
     }
     bottom = bdrv_find_node(name);
     if (!bottom) {
-        return filter_error(opts, error, "Bottom node '%.64s' not found",
+        return options_fail(opts, error, "Bottom node '%.64s' not found",
                             name);
     }
     if (bottom->drv->is_filter) {
-        return filter_error(opts, error, "Bottom node '%s' is a filter",
+        return options_fail(opts, error, "Bottom node '%s' is a filter",
                             name);
     }
     layer = skip_filters(bs->file);
@@ -287,7 +287,7 @@ static bool find_bottom(BlockDriverState *bs, Options *opts, GError **error)
         layer = skip_filters(layer->backing);
     }
     if (!layer) {
-        return filter_error(opts, error, "Bottom node '%s' is not in the "
+        return options_fail(opts, error, "Bottom node '%s' is not in the "
                             "backing chain of '%s'", name,
                             bs->file->node_name);
     }
@@ -315,7 +315,7 @@ static void find_cluster(BlockDriverState *bs)
 static bool cor_open(BlockDriverState *bs, Options *opts, GError **error)
 {
     if (bs->file->read_only) {
-        return filter_error(opts, error, "Block node is read-only");
+        return options_fail(opts, error, "Block node is read-only");
     }
     if (!filter_open(bs, opts, error) || !find_bottom(bs, opts, error)) {
         return false;

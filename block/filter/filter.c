@@ -14,19 +14,6 @@
 
 #define ZERO_DATA_BYTES (64 * 1024)
 
-bool filter_error(Options *opts, GError **error, const char *fmt, ...)
-{
-    va_list args;
-    g_autofree char *text = NULL;
-
-    va_start(args, fmt);
-    text = g_strdup_vprintf(fmt, args);
-    va_end(args);
-    g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "%s: %s",
-                options_what(opts), text);
-    return false;
-}
-
 bool filter_open(BlockDriverState *bs, Options *opts, GError **error)
 {
     unsigned depth = 1;
@@ -36,7 +23,7 @@ bool filter_open(BlockDriverState *bs, Options *opts, GError **error)
         depth++;
     }
     if (depth > FILTER_MAX_STACK) {
-        return filter_error(opts, error, "more than %d filters on top of each "
+        return options_fail(opts, error, "more than %d filters on top of each "
                             "other", FILTER_MAX_STACK);
     }
     bs->total_bytes = bs->file->total_bytes;

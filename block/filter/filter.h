@@ -14,11 +14,6 @@
  * business. Fails when too many filters lie below. Context: main
  */
 bool filter_open(BlockDriverState *bs, Options *opts, GError **error);
-
-/* "blockdev 'n': " and the text. Returns false. Context: main */
-bool filter_error(Options *opts, GError **error, const char *fmt, ...)
-    G_GNUC_PRINTF(3, 4);
-
 /* Sends the request itself on to bs->file. Context: home */
 void filter_pass(BlockDriverState *bs, BlockRequest *req);
 

@@ -23,11 +23,11 @@ static bool throttle_open(BlockDriverState *bs, Options *opts, GError **error)
         return false;
     }
     if (!id) {
-        return filter_error(opts, error, "Please specify a throttle group");
+        return options_fail(opts, error, "Please specify a throttle group");
     }
     group = throttle_group_find(id);
     if (!group) {
-        return filter_error(opts, error,
+        return options_fail(opts, error,
                             "Throttle group '%.64s' does not exist", id);
     }
     node->group = throttle_group_ref(group);

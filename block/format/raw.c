@@ -23,41 +23,25 @@ typedef struct RawOptions {
     int64_t size; /* -1: to the end of the file */
 } RawOptions;
 
-static bool raw_error(Options *opts, GError **error, const char *fmt, ...)
-    G_GNUC_PRINTF(3, 4);
-
-static bool raw_error(Options *opts, GError **error, const char *fmt, ...)
-{
-    va_list args;
-    g_autofree char *text = NULL;
-
-    va_start(args, fmt);
-    text = g_strdup_vprintf(fmt, args);
-    va_end(args);
-    g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "%s: %s",
-                options_what(opts), text);
-    return false;
-}
-
 static bool check_window(Options *opts, const RawOptions *window,
                          int64_t file_bytes, GError **error)
 {
     if (window->offset > file_bytes) {
-        return raw_error(opts, error,
-                         "Offset (%" PRId64 ") cannot be greater than size of "
-                         "the containing file (%" PRId64 ")", window->offset,
-                         file_bytes);
+        return options_fail(opts, error,
+                            "Offset (%" PRId64 ") cannot be greater than size "
+                            "of the containing file (%" PRId64 ")",
+                            window->offset, file_bytes);
     }
     if (window->size > file_bytes - window->offset) {
-        return raw_error(opts, error,
-                         "The sum of offset (%" PRId64 ") and size (%" PRId64
-                         ") has to be smaller or equal to the actual size of "
-                         "the containing file (%" PRId64 ")", window->offset,
-                         window->size, file_bytes);
+        return options_fail(opts, error,
+                            "The sum of offset (%" PRId64 ") and size (%" PRId64
+                            ") has to be smaller or equal to the actual size "
+                            "of the containing file (%" PRId64 ")", window->offset,
+                            window->size, file_bytes);
     }
     if (window->size > 0 && window->size % SECTOR) {
-        return raw_error(opts, error, "Specified size is not multiple of %d",
-                         SECTOR);
+        return options_fail(opts, error, "Specified size is not multiple of %d",
+                            SECTOR);
     }
     return true;
 }

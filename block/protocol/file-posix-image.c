@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "block/error.h"
 #include "block/image.h"
 
 /* --- where data is --- */
@@ -236,31 +237,16 @@ static void resize_cb(ThreadPoolWork *work, int ret)
     coroutine_enter(job->co);
 }
 
-static bool truncate_error(GError **error, const char *fmt, ...)
-    G_GNUC_PRINTF(2, 3);
-
-static bool truncate_error(GError **error, const char *fmt, ...)
-{
-    va_list args;
-    g_autofree char *text = NULL;
-
-    va_start(args, fmt);
-    text = g_strdup_vprintf(fmt, args);
-    va_end(args);
-    g_set_error_literal(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, text);
-    return false;
-}
-
 static bool check_prealloc(const BlockTruncate *to, int64_t length,
                            GError **error)
 {
     if (to->prealloc != PREALLOC_OFF && to->bytes < length) {
-        return truncate_error(error, "Cannot use preallocation for shrinking "
-                              "files");
+        return error_setg(error, "Cannot use preallocation for shrinking "
+                          "files");
     }
     if (to->prealloc == PREALLOC_METADATA) {
-        return truncate_error(error, "Unsupported preallocation mode: %s",
-                              block_prealloc_names[to->prealloc]);
+        return error_setg(error, "Unsupported preallocation mode: %s",
+                          block_prealloc_names[to->prealloc]);
     }
     return true;
 }
@@ -278,8 +264,8 @@ static bool coroutine_fn file_co_truncate(BlockDriverState *bs,
     struct stat st;
 
     if (fstat(s->fd, &st) < 0) {
-        return truncate_error(error, "Could not get the file's length: %s",
-                              g_strerror(errno));
+        return error_setg(error, "Could not get the file's length: %s",
+                          g_strerror(errno));
     }
     if (!check_prealloc(to, st.st_size, error)) {
         return false;
@@ -304,15 +290,15 @@ static bool coroutine_fn device_co_truncate(BlockDriverState *bs,
                                             GError **error)
 {
     if (to->prealloc != PREALLOC_OFF) {
-        return truncate_error(error, "Preallocation mode '%s' unsupported for "
-                              "this non-regular file",
-                              block_prealloc_names[to->prealloc]);
+        return error_setg(error, "Preallocation mode '%s' unsupported for "
+                          "this non-regular file",
+                          block_prealloc_names[to->prealloc]);
     }
     if (to->exact && to->bytes != bs->total_bytes) {
-        return truncate_error(error, "Cannot resize device files");
+        return error_setg(error, "Cannot resize device files");
     }
     if (to->bytes > bs->total_bytes) {
-        return truncate_error(error, "Cannot grow device files");
+        return error_setg(error, "Cannot grow device files");
     }
     return true;
 }

@@ -19,22 +19,6 @@
 
 #define RETRY_US (200 * 1000)
 
-static bool nbd_error(Options *opts, GError **error, const char *fmt, ...)
-    G_GNUC_PRINTF(3, 4);
-
-static bool nbd_error(Options *opts, GError **error, const char *fmt, ...)
-{
-    va_list args;
-    g_autofree char *text = NULL;
-
-    va_start(args, fmt);
-    text = g_strdup_vprintf(fmt, args);
-    va_end(args);
-    g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "%s: %s",
-                options_what(opts), text);
-    return false;
-}
-
 /* --- names --- */
 
 char *nbd_target_name(const NbdTarget *target)
@@ -65,7 +49,7 @@ static bool need(Options *opts, const char *key, char **value, GError **error)
     g_autofree char *name = g_strconcat("server.", key, NULL);
 
     if (!options_has(opts, name)) {
-        return nbd_error(opts, error, "Parameter '%s' is missing", key);
+        return options_fail(opts, error, "Parameter '%s' is missing", key);
     }
     return options_take_text(opts, name, value, error);
 }
@@ -84,8 +68,8 @@ static bool take_server(NbdTarget *target, Options *opts, GError **error)
     if (strcmp(type, "unix") == 0) {
         return need(opts, "path", &target->path, error);
     }
-    return nbd_error(opts, error, "Parameter 'type' does not accept value "
-                     "'%.64s'", type);
+    return options_fail(opts, error, "Parameter 'type' does not accept value "
+                        "'%.64s'", type);
 }
 
 /* "host", "port" and "path" without "server." are the older way. */
@@ -97,14 +81,14 @@ static bool take_legacy(NbdTarget *target, Options *opts, GError **error)
         return false;
     }
     if (target->host && target->path) {
-        return nbd_error(opts, error,
-                         "path and host may not be used at the same time");
+        return options_fail(opts, error,
+                            "path and host may not be used at the same time");
     }
     if (target->port && !target->host) {
-        return nbd_error(opts, error, "port may not be used without host");
+        return options_fail(opts, error, "port may not be used without host");
     }
     if (!target->host && !target->path) {
-        return nbd_error(opts, error, "NBD server address missing");
+        return options_fail(opts, error, "NBD server address missing");
     }
     if (target->host && !target->port) {
         target->port = g_strdup(DEFAULT_PORT);
@@ -209,20 +193,20 @@ static bool choose_export(struct nbd_handle *nbd, const NbdTarget *target,
 
     if (!nbd_aio_is_negotiating(nbd)) { /* the old style has one only */
         return *target->export == '\0' ||
-               nbd_error(opts, error, "NBD server '%s' does not have named "
-                         "exports", server);
+               options_fail(opts, error, "NBD server '%s' does not have named "
+                            "exports", server);
     }
     if (nbd_opt_go(nbd) == 0) {
         return true;
     }
     if (nbd_get_errno() == ENOENT) {
-        return nbd_error(opts, error, "Requested export not available: NBD "
-                         "server '%s' has no '%.64s'", server,
-                         target->export);
+        return options_fail(opts, error, "Requested export not available: NBD "
+                            "server '%s' has no '%.64s'", server,
+                            target->export);
     }
     why = last_error();
-    return nbd_error(opts, error, "Failed to open export '%.64s' of NBD "
-                     "server '%s': %s", target->export, server, why);
+    return options_fail(opts, error, "Failed to open export '%.64s' of NBD "
+                        "server '%s': %s", target->export, server, why);
 }
 
 /* --- what the server says --- */
@@ -240,11 +224,11 @@ static bool take_block_sizes(BlockDriverState *bs, Options *opts,
     max = max > 0 ? MIN(max, DEFAULT_MAX_BLOCK) : DEFAULT_MAX_BLOCK;
     if (min > LARGEST_MIN_BLOCK || (min & (min - 1)) || max < min ||
         bs->total_bytes % min) {
-        return nbd_error(opts, error, "NBD server cannot be used: its export "
-                         "'%.64s' of %" G_GINT64_FORMAT " bytes has blocks of "
-                         "%" G_GINT64_FORMAT " to %" G_GINT64_FORMAT
-                         " bytes", s->target.export, bs->total_bytes, min,
-                         max);
+        return options_fail(opts, error, "NBD server cannot be used: its "
+                            "export '%.64s' of %" G_GINT64_FORMAT " bytes has "
+                            "blocks of %" G_GINT64_FORMAT " to %" G_GINT64_FORMAT
+                            " bytes", s->target.export, bs->total_bytes, min,
+                            max);
     }
     limits->request_alignment = min;
     limits->max_transfer = max;
@@ -262,8 +246,8 @@ static bool take_access(BlockDriverState *bs, Options *opts, GError **error)
         return true;
     }
     if (!bs->auto_read_only) {
-        return nbd_error(opts, error, "Export '%.64s' of NBD server '%s' is "
-                         "read-only", s->target.export, server);
+        return options_fail(opts, error, "Export '%.64s' of NBD server '%s' is "
+                            "read-only", s->target.export, server);
     }
     bs->read_only = true;
     return true;
@@ -277,8 +261,8 @@ static bool take_export(BlockDriverState *bs, Options *opts, GError **error)
     if (bs->total_bytes < 0) {
         g_autofree char *why = last_error();
 
-        return nbd_error(opts, error, "NBD server does not say how large its "
-                         "export '%.64s' is: %s", s->target.export, why);
+        return options_fail(opts, error, "NBD server does not say how large "
+                            "its export '%.64s' is: %s", s->target.export, why);
     }
     s->can_flush = nbd_can_flush(s->nbd) > 0;
     s->can_fua = nbd_can_fua(s->nbd) > 0;
@@ -299,7 +283,7 @@ static bool open_connection(BlockDriverState *bs, Options *opts,
 
     s->nbd = connect_server(&s->target, &why);
     if (!s->nbd) {
-        return nbd_error(opts, error, "%s", why);
+        return options_fail(opts, error, "%s", why);
     }
     return choose_export(s->nbd, &s->target, opts, error) &&
            take_export(bs, opts, error);

@@ -43,6 +43,11 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Options, options_free)
 void options_set_what(Options *opts, const char *what);
 const char *options_what(const Options *opts);
 
+/* Sets @error to "WHAT: ..." for what is wrong with @opts taken together; see
+ * options_error() for one of them. Returns false, to be returned. */
+bool options_fail(const Options *opts, GError **error, const char *fmt, ...)
+    G_GNUC_PRINTF(3, 4);
+
 bool options_has(const Options *opts, const char *key);
 
 /* The string there, borrowed; NULL when there is none or something else. */

@@ -42,19 +42,6 @@ void message_init(const char *argv0)
     log_set_sink(show_line, NULL);
 }
 
-bool error_setg(GError **error, const char *fmt, ...)
-{
-    va_list ap;
-    g_autofree char *text = NULL;
-
-    va_start(ap, fmt);
-    text = g_strdup_vprintf(fmt, ap);
-    va_end(ap);
-    g_set_error_literal(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
-                        text);
-    return false;
-}
-
 static void show_formatted(const char *kind, const char *fmt, va_list ap,
                            const char *after)
 {

@@ -13,13 +13,11 @@
 #include <glib.h>
 #include <stdbool.h>
 
+#include "block/error.h" /* error_setg() */
+
 /* Takes the program's name from @argv0 and sends the block layer's log lines
  * the same way. */
 void message_init(const char *argv0);
-
-/* Sets @error for a caller to report. Returns false, to be returned.
- * Context: any */
-bool error_setg(GError **error, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 
 /* "PROGRAM: MESSAGE" */
 void error_report(const char *fmt, ...) G_GNUC_PRINTF(1, 2);

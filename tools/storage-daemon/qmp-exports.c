@@ -7,25 +7,12 @@
 
 #include "export.h"
 #include "object.h"
+#include "block/error.h"
 #include "block/graph.h"
 
 #include <string.h>
 
 static AioContext *ctx;
-
-static void fail(GError **error, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
-
-static void fail(GError **error, const char *fmt, ...)
-{
-    g_autofree char *text = NULL;
-    va_list ap;
-
-    va_start(ap, fmt);
-    text = g_strdup_vprintf(fmt, ap);
-    va_end(ap);
-    g_set_error_literal(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
-                        text);
-}
 
 /* --- query-block-exports --- */
 
@@ -138,7 +125,7 @@ static bool check_present(Options *args, GError **error)
 
     for (unsigned i = 0; i < G_N_ELEMENTS(keys); i++) {
         if (!options_peek_str(args, keys[i])) {
-            fail(error, "Parameter '%s' is missing", keys[i]);
+            error_setg(error, "Parameter '%s' is missing", keys[i]);
             return false;
         }
     }
@@ -150,7 +137,7 @@ static bool check_iothread(Options *args, GError **error)
     const char *id = options_peek_str(args, "iothread");
 
     if (id && !object_lookup_iothread(id)) {
-        fail(error, "iothread \"%.64s\" not found", id);
+        error_setg(error, "iothread \"%.64s\" not found", id);
         return false;
     }
     return true;
@@ -168,15 +155,16 @@ static bool check_export(Options *args, GError **error)
     id = options_peek_str(args, "id");
     node_name = options_peek_str(args, "node-name");
     if (strcmp(type, "vhost-user-blk") != 0) {
-        fail(error, "Parameter 'type' does not accept value '%.64s'", type);
+        error_setg(error, "Parameter 'type' does not accept value '%.64s'",
+                   type);
     } else if (!g_ascii_isalpha(*id) ||
                id[strspn(id, G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "-._")]) {
-        fail(error, "Invalid block export id");
+        error_setg(error, "Invalid block export id");
     } else if (export_find(id)) {
-        fail(error, "Block export id '%s' is already in use", id);
+        error_setg(error, "Block export id '%s' is already in use", id);
     } else if (!bdrv_find_node(node_name)) {
-        fail(error, "Cannot find device='' nor node-name='%.64s'",
-             node_name);
+        error_setg(error, "Cannot find device='' nor node-name='%.64s'",
+                   node_name);
     } else {
         return check_iothread(args, error);
     }
@@ -202,7 +190,8 @@ static bool take_mode(Options *args, bool *hard, GError **error)
     }
     *hard = g_strcmp0(mode, "hard") == 0;
     if (mode && !*hard && strcmp(mode, "safe") != 0) {
-        fail(error, "Parameter 'mode' does not accept value '%.64s'", mode);
+        error_setg(error, "Parameter 'mode' does not accept value '%.64s'",
+                   mode);
         return false;
     }
     return true;
@@ -213,11 +202,11 @@ static void delete_export(const char *id, bool hard, GError **error)
     Export *export = export_find(id);
 
     if (!export) {
-        fail(error, "Export '%.64s' is not found", id);
+        error_setg(error, "Export '%.64s' is not found", id);
     } else if (export_is_deleted(export)) {
-        fail(error, "Export '%s' is already shutting down", id);
+        error_setg(error, "Export '%s' is already shutting down", id);
     } else if (!hard && export_is_connected(export)) {
-        fail(error, "export '%s' still in use", id);
+        error_setg(error, "export '%s' still in use", id);
     } else {
         export_del(export);
     }
@@ -243,7 +232,7 @@ static Export *need_export(const char *id, GError **error)
     Export *export = export_find(id);
 
     if (!export || export_is_deleted(export)) {
-        fail(error, "Export '%.64s' is not found", id);
+        error_setg(error, "Export '%.64s' is not found", id);
         return NULL;
     }
     return export;

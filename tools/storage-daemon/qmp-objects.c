@@ -8,6 +8,7 @@
 
 #include "export.h"
 #include "object.h"
+#include "block/error.h"
 #include "block/throttle.h"
 
 #include <gio/gio.h>
@@ -15,20 +16,6 @@
 #include <unistd.h>
 
 #define OBJECTS "/objects"
-
-static void fail(GError **error, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
-
-static void fail(GError **error, const char *fmt, ...)
-{
-    g_autofree char *text = NULL;
-    va_list ap;
-
-    va_start(ap, fmt);
-    text = g_strdup_vprintf(fmt, ap);
-    va_end(ap);
-    g_set_error_literal(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
-                        text);
-}
 
 static bool object_exists(const char *id)
 {
@@ -50,17 +37,17 @@ static bool check_object(Options *args, GError **error)
     const char *id = options_peek_str(args, "id");
 
     if (!type) {
-        fail(error, "Parameter 'qom-type' is missing");
+        error_setg(error, "Parameter 'qom-type' is missing");
     } else if (!object_type_exists(type)) {
-        fail(error, "Parameter 'qom-type' does not accept value '%.64s'",
-             type);
+        error_setg(error, "Parameter 'qom-type' does not accept value '%.64s'",
+                   type);
     } else if (!id) {
-        fail(error, "Parameter 'id' is missing");
+        error_setg(error, "Parameter 'id' is missing");
     } else if (!is_identifier(id)) {
-        fail(error, "Parameter 'id' expects an identifier");
+        error_setg(error, "Parameter 'id' expects an identifier");
     } else if (object_exists(id)) {
-        fail(error, "attempt to add duplicate property '%s' to object (type "
-             "'container')", id);
+        error_setg(error, "attempt to add duplicate property '%s' to object "
+                   "(type 'container')", id);
     } else {
         return true;
     }
@@ -98,7 +85,7 @@ static void delete_iothread(const char *id, GError **error)
 
     export_foreach(look_for_user, &search);
     if (search.found) {
-        fail(error, "object '%s' is in use, can not be deleted", id);
+        error_setg(error, "object '%s' is in use, can not be deleted", id);
         return;
     }
     object_del_iothread(id);
@@ -119,7 +106,7 @@ static void qmp_object_del(QmpCall *call, Options *args)
     } else if (throttle_group_find(id)) {
         throttle_group_del(id, &error);
     } else {
-        fail(&error, "object '%.64s' not found", id);
+        error_setg(&error, "object '%.64s' not found", id);
     }
     qmp_finish(call, error);
 }
@@ -214,8 +201,8 @@ static JsonObject *take_property(Options *args, char **id, char **property,
     *id = g_strdup(found);
     object = properties_of(found);
     if (!json_object_has_member(object, *property)) {
-        fail(error, "Property '%s.%.64s' not found",
-             json_object_get_string_member(object, "type"), *property);
+        error_setg(error, "Property '%s.%.64s' not found",
+                   json_object_get_string_member(object, "type"), *property);
         return NULL;
     }
     return g_steal_pointer(&object);
@@ -249,8 +236,8 @@ static bool set_limits(const char *id, Options *args, GError **error)
         return false;
     }
     if (!value) {
-        fail(error, "Invalid parameter type for 'limits', expected: object");
-        return false;
+        return error_setg(error, "Invalid parameter type for 'limits', "
+                          "expected: object");
     }
     options_set_child(limits, "limits", value);
     options_free(value);
@@ -276,11 +263,11 @@ static void qom_set(QmpCall *call, Options *args)
         return;
     }
     if (!options_has(args, "value")) {
-        fail(&error, "Parameter 'value' is missing");
+        error_setg(&error, "Parameter 'value' is missing");
     } else if (strcmp(property, "limits") == 0) {
         set_limits(id, args, &error);
     } else {
-        fail(&error, "Property cannot be set after initialization");
+        error_setg(&error, "Property cannot be set after initialization");
     }
     qmp_finish(call, error);
 }

@@ -10,6 +10,7 @@
 
 #include "export.h"
 #include "block/control.h"
+#include "block/error.h"
 #include "block/graph.h"
 #include "block/image.h"
 
@@ -24,20 +25,6 @@ typedef struct Resize {
     GError *error;
 } Resize;
 
-static void fail(GError **error, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
-
-static void fail(GError **error, const char *fmt, ...)
-{
-    g_autofree char *text = NULL;
-    va_list ap;
-
-    va_start(ap, fmt);
-    text = g_strdup_vprintf(fmt, ap);
-    va_end(ap);
-    g_set_error_literal(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
-                        text);
-}
-
 static void look_for_parent(BlockDriverState *bs, void *opaque)
 {
     Resize *resize = opaque;
@@ -50,13 +37,15 @@ static bool check_resize(Resize *resize, GError **error)
     const char *name = resize->bs->node_name;
 
     if (resize->to.bytes <= 0) {
-        fail(error, "Parameter 'size' expects a >0 size");
+        error_setg(error, "Parameter 'size' expects a >0 size");
     } else if (resize->to.bytes % SECTOR_SIZE) {
-        fail(error, "Parameter 'size' expects a multiple of %d", SECTOR_SIZE);
+        error_setg(error, "Parameter 'size' expects a multiple of %d",
+                   SECTOR_SIZE);
     } else if (resize->bs->read_only) {
-        fail(error, "Image is read-only");
+        error_setg(error, "Image is read-only");
     } else if (resize->is_child) {
-        fail(error, "Node '%s' is used by another node: resize that", name);
+        error_setg(error, "Node '%s' is used by another node: resize that",
+                   name);
     } else {
         return true;
     }
@@ -72,9 +61,9 @@ static void check_export(Export *export, void *opaque)
     if (!resize->error && bdrv_find_node(export_node_name(export)) ==
                               resize->bs &&
         resize->to.bytes % block_size) {
-        fail(&resize->error, "Parameter 'size' expects a multiple of the "
-             "logical block size %u of export '%s'", block_size,
-             export_id(export));
+        error_setg(&resize->error, "Parameter 'size' expects a multiple of the "
+                   "logical block size %u of export '%s'", block_size,
+                   export_id(export));
     }
 }
 
@@ -114,12 +103,12 @@ static bool take_args(Options *args, Resize *resize, GError **error)
     }
     resize->bs = name ? bdrv_find_node(name) : NULL;
     if (!resize->bs) {
-        fail(error, "Cannot find device='%.64s' nor node-name='%.64s'",
-             device ? device : "", name ? name : "");
+        error_setg(error, "Cannot find device='%.64s' nor node-name='%.64s'",
+                   device ? device : "", name ? name : "");
         return false;
     }
     if (!options_has(args, "size")) {
-        fail(error, "Parameter 'size' is missing");
+        error_setg(error, "Parameter 'size' is missing");
         return false;
     }
     if (!options_take_size(args, "size", &size, NULL)) {

@@ -45,6 +45,12 @@ def children(pid):
         return []
 
 
+def environment():
+    """Ours, and in a build with AddressSanitizer a signal is a signal."""
+    options = os.environ.get("ASAN_OPTIONS", "")
+    return dict(os.environ, ASAN_OPTIONS=options + ":handle_segv=0")
+
+
 class Service:
     """A supervised daemon on d.img, in the current folder."""
 
@@ -55,7 +61,8 @@ class Service:
             self.process = subprocess.Popen(
                 [DAEMON, supervise, "--pidfile", "pid", "--drive",
                  "file=d.img", *args],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=environment())
         until(lambda: os.path.exists("pid") and open("pid", encoding="ascii").read(),
               "the pid file")
 

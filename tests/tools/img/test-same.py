@@ -25,7 +25,7 @@ import tempfile
 
 QEMU_IMG = shutil.which("qemu-img")
 QEMU_IO = shutil.which("qemu-io")
-TIMEOUT = 120
+TIMEOUT = 280
 # How much of its medium an image takes is the file system's affair, and the
 # time of day is ours, as is how long something takes.
 FILTERS = (

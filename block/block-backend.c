@@ -26,6 +26,7 @@ struct BlockBackend {
 struct BlkChannel {
     BlockBackend *blk;
     AioContext *ctx;
+    bool cancelled;      /* relaxed atomic; home writes */
     unsigned in_flight;  /* home */
     AioFn *drained;      /* home; set while someone waits */
     void *drained_opaque;
@@ -195,11 +196,31 @@ void blk_get_stats(BlockBackend *blk, BlockStats *stats)
     }
 }
 
+static void set_cancelled(BlkChannel *channel, bool on)
+{
+    __atomic_store_n(&channel->cancelled, on, __ATOMIC_RELAXED);
+}
+
+bool blk_channel_is_cancelled(const BlkChannel *channel)
+{
+    return __atomic_load_n(&channel->cancelled, __ATOMIC_RELAXED);
+}
+
+void blk_channel_cancel(BlkChannel *channel)
+{
+    assert_home(channel->ctx);
+    if (channel->in_flight > 0) {
+        set_cancelled(channel, true);
+        bdrv_cancel_waiting(channel->blk->bs, channel->ctx);
+    }
+}
+
 static void call_drained(BlkChannel *channel)
 {
     AioFn *fn = channel->drained;
 
     channel->drained = NULL;
+    set_cancelled(channel, false);
     fn(channel->drained_opaque);
 }
 

@@ -65,6 +65,7 @@ void node_home_forward(BlockDriverState *bs, BlockRequest *req)
     child->bytes = req->bytes;
     child->iov = req->iov;
     child->niov = req->niov;
+    child->channel = req->channel;
     child->ctx = bs->home;
     child->start_ns = req->start_ns;
     child->engine.stats = &bs->stats;

@@ -219,6 +219,28 @@ void bdrv_add_outlived(BlockDriverState *bs, int users)
     }
 }
 
+/* A bottom half, and so before any that detaches the node from its home. */
+static void cancel_waiting_bh(void *opaque)
+{
+    BlockDriverState *bs = opaque;
+
+    bdrv_cancel_waiting(bs, bs->home);
+}
+
+void bdrv_cancel_waiting(BlockDriverState *bs, AioContext *ctx)
+{
+    if (bs->home && bs->home != ctx) {
+        aio_bh_once(bs->home, cancel_waiting_bh, bs);
+        return;
+    }
+    if (bs->drv->cancel_waiting) {
+        bs->drv->cancel_waiting(bs);
+    }
+    for (unsigned i = 0; i < bs->children->len; i++) {
+        bdrv_cancel_waiting(bs->children->pdata[i], ctx);
+    }
+}
+
 void bdrv_attach_context(BlockDriverState *bs, AioContext *ctx)
 {
     if (bs->drv->one_home) {

@@ -17,9 +17,11 @@
  */
 #include "block/throttle.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <string.h>
 
+#include "block/block-backend.h"
 #include "block/plug.h"
 
 /* Requests that a member sends before it is the next one's turn. */
@@ -400,6 +402,67 @@ void throttle_member_free(ThrottleMember *m)
     g_free(m);
 }
 
+static bool is_cancelled(const BlockRequest *req)
+{
+    return req->channel && blk_channel_is_cancelled(req->channel);
+}
+
+/* Moves what is cancelled to the end of a list, in order. Mutex held. */
+static EngineRequest **take_cancelled(ThrottleQueue *queue,
+                                      EngineRequest **tail)
+{
+    EngineRequest **at = &queue->head;
+
+    while (*at) {
+        if (is_cancelled(block_request_of_engine(*at))) {
+            *tail = *at;
+            *at = (*at)->next;
+            tail = &(*tail)->next;
+        } else {
+            at = &(*at)->next;
+        }
+    }
+    queue->tail = at;
+    return tail;
+}
+
+/* Who has nothing to send any more must not have the turn. Mutex held. */
+static void leave_turn(ThrottleMember *m, ThrottleDirection direction)
+{
+    ThrottleMember *next;
+
+    if (m->group->turn[direction] != m || m->queues[direction].head) {
+        return;
+    }
+    aio_timer_disarm(&m->timers[direction]);
+    next = next_turn(m, direction);
+    m->group->turn[direction] = next;
+    if (next) {
+        aio_bh_schedule(next->bh);
+    }
+}
+
+void throttle_member_cancel(ThrottleMember *m)
+{
+    EngineRequest *cancelled = NULL, **tail = &cancelled;
+
+    assert_home(m->ctx);
+    pthread_mutex_lock(&m->group->mutex);
+    for (unsigned i = 0; i < THROTTLE_DIRECTIONS; i++) {
+        tail = take_cancelled(&m->queues[i], tail);
+        leave_turn(m, i);
+    }
+    *tail = NULL;
+    pthread_mutex_unlock(&m->group->mutex);
+    while (cancelled) {
+        EngineRequest *next = cancelled->next;
+
+        block_request_complete_later(block_request_of_engine(cancelled),
+                                     -ECANCELED);
+        cancelled = next;
+    }
+}
+
 /* Whether @req may go at once; else it has been queued, and @*first says
  * that nobody has the turn to let it go but this member now. */
 static bool may_pass(ThrottleMember *m, ThrottleDirection direction,
@@ -430,6 +493,10 @@ void throttle_member_submit(ThrottleMember *m, BlockRequest *req)
     if (__atomic_load_n(&group->unlimited, __ATOMIC_RELAXED) ||
         req->op == BLOCK_FLUSH) {
         m->pass(m->opaque, req);
+        return;
+    }
+    if (is_cancelled(req)) {
+        block_request_complete_later(req, -ECANCELED);
         return;
     }
     pthread_mutex_lock(&group->mutex);

@@ -67,6 +67,13 @@ static void throttle_submit(BlockDriverState *bs, BlockRequest *req)
     throttle_member_submit(node->member, req);
 }
 
+static void throttle_cancel_waiting(BlockDriverState *bs)
+{
+    ThrottleNode *node = bs->opaque;
+
+    throttle_member_cancel(node->member);
+}
+
 static const char *const throttle_strong_options[] = {
     "throttle-group", NULL,
 };
@@ -81,5 +88,6 @@ const BlockDriver bdrv_throttle = {
     .close = throttle_close,
     .attach_context = throttle_attach_context,
     .detach_context = throttle_detach_context,
+    .cancel_waiting = throttle_cancel_waiting,
     .submit = throttle_submit,
 };

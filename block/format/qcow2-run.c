@@ -151,6 +151,9 @@ static void send_child(BlockDriverState *bs, const Group *group)
     child->niov = 0;
     for (unsigned i = 0; i < group->count; i++) {
         child->niov += piece_iov(piece, &transfer->iov[child->niov]);
+        if (piece->write->req->channel != child->channel) {
+            child->channel = NULL;
+        }
         piece = piece->next;
     }
     bdrv_debug_event(bs->file, BLKDBG_WRITE_AIO);

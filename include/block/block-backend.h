@@ -74,6 +74,14 @@ void blk_submit(BlkChannel *channel, BlockRequest *req);
  * waited for, too. One drain at a time. Context: home */
 void blk_channel_drain(BlkChannel *channel, AioFn *fn, void *opaque);
 
+/*
+ * Until the next drain has ended: requests that only wait for their turn, in a
+ * throttle group, complete with -ECANCELED, undone; so do those that get there
+ * later. What a driver works on already goes on. Context: home
+ */
+void blk_channel_cancel(BlkChannel *channel);
+bool blk_channel_is_cancelled(const BlkChannel *channel); /* Context: any */
+
 unsigned blk_channel_in_flight(const BlkChannel *channel); /* Context: home */
 
 /*

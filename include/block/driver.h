@@ -148,6 +148,13 @@ struct BlockDriver {
     void (*detach_context)(BlockDriverState *bs, AioContext *ctx);
 
     /*
+     * Requests that wait here for nothing but their turn, and whose channel is
+     * cancelled, complete with -ECANCELED; those that come later do as well.
+     * Optional. Context: home of the node, or of each context attached
+     */
+    void (*cancel_waiting)(BlockDriverState *bs);
+
+    /*
      * Takes the request: passes it on, splits or queues it. It completes
      * from the loop, never from inside. Checked before: range within
      * total_bytes (rounded up to request_alignment), alignment and size as in
@@ -190,6 +197,13 @@ void bdrv_detach_context(BlockDriverState *bs, AioContext *ctx);
 /* After that, by whoever had it called: lets nodes leave their homes that
  * were in other threads than the last user's. Context: main */
 void bdrv_detach_finish(void);
+
+/*
+ * For blk_channel_cancel(): lets every node of the graph look for requests of
+ * channels that were cancelled before. In other threads than that of @ctx this
+ * comes later, but before those detach. Context: home of @ctx
+ */
+void bdrv_cancel_waiting(BlockDriverState *bs, AioContext *ctx);
 
 /* What a child is for; how it is opened when its options do not say. */
 #define BDRV_CHILD_OPTIONAL  0x1 /* no option, no child, no error */

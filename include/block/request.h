@@ -45,7 +45,7 @@ struct BlockRequest {
     unsigned niov;
 
     /* set by blk_submit() */
-    BlkChannel *channel;
+    BlkChannel *channel;     /* NULL: no device's, or of several channels */
     AioContext *ctx;         /* home of the request */
     int64_t start_ns;
 

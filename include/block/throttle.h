@@ -126,4 +126,8 @@ void throttle_member_free(ThrottleMember *member);
 /* Passes @req now or later; no allocation. Context: home */
 void throttle_member_submit(ThrottleMember *member, BlockRequest *req);
 
+/* Requests that wait and whose channel is cancelled complete with -ECANCELED;
+ * to the group they never were. Context: home */
+void throttle_member_cancel(ThrottleMember *member);
+
 #endif

@@ -2,8 +2,10 @@
 /* The throttle driver: options, and that requests come through. */
 #include "block/throttle.h"
 
+#include <errno.h>
 #include <string.h>
 
+#include "block/block-backend.h"
 #include "tests/lib/block.h"
 #include "tests/lib/image.h"
 #include "tests/lib/mem-node.h"
@@ -65,6 +67,122 @@ static void test_many_waiting(void)
     test_detach_unref(bs);
 }
 
+/* --- cancelled channels --- */
+
+#define EACH 30
+
+typedef struct Source {
+    BlkChannel *channel;
+    BlockRequest reqs[EACH];
+    unsigned done, cancelled;
+} Source;
+
+static void source_cb(BlockRequest *req, void *opaque, int ret)
+{
+    Source *source = opaque;
+
+    if (ret == -ECANCELED) {
+        source->cancelled++;
+    } else {
+        g_assert_cmpint(ret, ==, 0);
+        source->done++;
+    }
+}
+
+static void source_submit(Source *source, unsigned i)
+{
+    BlockRequest *req = &source->reqs[i];
+
+    block_request_init(req);
+    req->op = BLOCK_WRITE_ZEROES;
+    req->offset = 512 * i;
+    req->bytes = 512;
+    block_request_push(req, source_cb, source);
+    blk_submit(source->channel, req);
+}
+
+static void set_true(void *opaque)
+{
+    *(bool *)opaque = true;
+}
+
+static void source_drain(Source *source)
+{
+    bool drained = false;
+
+    blk_channel_drain(source->channel, set_true, &drained);
+    while (!drained) {
+        aio_poll(test_ctx(), true);
+    }
+}
+
+static BlockBackend *open_slow(void)
+{
+    const BlockBackendOptions options = { .writable = true,
+                                          .block_size = 512 };
+    g_autoptr(BlockDriverState) bs =
+        test_open("throttle,throttle-group=slow,file.driver=test-mem");
+
+    return blk_new(bs, &options, NULL);
+}
+
+/* Two channels of one node, and one of another in the same group. What waits
+ * is cancelled for one after the other, and whoever is left gets the turn. */
+static void test_cancelled(void)
+{
+    BlockBackend *blks[2] = { open_slow(), open_slow() };
+    Source *sources = g_new0(Source, 3);
+
+    for (unsigned s = 0; s < 3; s++) {
+        sources[s].channel = blk_channel_new(blks[s / 2], test_ctx());
+        for (unsigned i = 0; i < EACH; i++) {
+            source_submit(&sources[s], i);
+        }
+    }
+    for (unsigned s = 0; s < 2; s++) {
+        blk_channel_cancel(sources[s].channel);
+        g_assert_cmpuint(sources[s].cancelled, ==, 0); /* from the loop */
+        source_drain(&sources[s]);
+        g_assert_cmpuint(sources[s].cancelled, >, 0);
+        g_assert_cmpuint(sources[s].done + sources[s].cancelled, ==, EACH);
+        g_assert_cmpuint(sources[s + 1].cancelled, ==, 0);
+    }
+    source_drain(&sources[2]);
+    g_assert_cmpuint(sources[2].done, ==, EACH);
+    for (unsigned s = 0; s < 3; s++) {
+        source_submit(&sources[s], 0); /* all is as before */
+        source_drain(&sources[s]);
+        g_assert_cmpuint(sources[s].done + sources[s].cancelled, ==, EACH + 1);
+        blk_channel_free(sources[s].channel);
+    }
+    blk_free(blks[0]);
+    blk_free(blks[1]);
+    g_free(sources);
+}
+
+/* Who gets to the queue later does not have to wait to be told. */
+static void test_cancelled_before(void)
+{
+    BlockBackend *blk = open_slow();
+    Source *source = g_new0(Source, 1);
+    unsigned done;
+
+    source->channel = blk_channel_new(blk, test_ctx());
+    for (unsigned i = 0; i < EACH - 1; i++) {
+        source_submit(source, i);
+    }
+    blk_channel_cancel(source->channel);
+    done = source->done;
+    source_submit(source, EACH - 1);
+    source_drain(source);
+    g_assert_cmpuint(source->done + source->cancelled, ==, EACH);
+    g_assert_cmpuint(source->cancelled, >=, 1);
+    g_assert_cmpuint(source->done, >=, done);
+    blk_channel_free(source->channel);
+    blk_free(blk);
+    g_free(source);
+}
+
 /* A node keeps its group. */
 static void test_lifetime(void)
 {
@@ -98,6 +216,8 @@ int main(int argc, char **argv)
     make_group("slow", "x-iops-total=200");
     g_test_add_func("/throttle/requests", test_requests);
     g_test_add_func("/throttle/many-waiting", test_many_waiting);
+    g_test_add_func("/throttle/cancelled", test_cancelled);
+    g_test_add_func("/throttle/cancelled-before", test_cancelled_before);
     g_test_add_func("/throttle/bad-options", test_bad_options);
     g_test_add_func("/throttle/lifetime", test_lifetime);
     ret = g_test_run();

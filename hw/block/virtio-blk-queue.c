@@ -46,6 +46,8 @@ struct VirtIOBlockQueue {
 
     AioFn *stop_done;        /* set: stopping */
     void *stop_opaque;
+    bool leaves;             /* stopping: what comes back undone stays in
+                                flight */
     bool paused;
     AioFn *pause_done;       /* set: about to be at rest */
     void *pause_opaque;
@@ -109,17 +111,24 @@ static void submit(VirtIOBlockReq *req, BlockCompletionFunc *cb)
 
 /* --- Requests that failed --- */
 
-/* Keeps it out of the statistics, too, until it is sent again. */
-static void hold(VirtIOBlockReq *req)
+/* As if it had not been sent yet, in the statistics as well. */
+static void rewind_failed(VirtIOBlockReq *req)
 {
     VirtIOBlockQueue *queue = req->queue;
     BlockStats *stats = blk_channel_stats(queue->channel);
-    VirtIOBlockReq **at = &queue->held;
     int64_t bytes = virtio_blk_request_rewind(req);
 
     stats_add(&stats->requests[req->op], -1);
     stats_add(&stats->bytes[req->op], -bytes);
     stats_add(&stats->errors, -1);
+}
+
+static void hold(VirtIOBlockReq *req)
+{
+    VirtIOBlockQueue *queue = req->queue;
+    VirtIOBlockReq **at = &queue->held;
+
+    rewind_failed(req);
     while (*at && (int32_t)((*at)->number - req->number) < 0) {
         at = &(*at)->next;
     }
@@ -136,6 +145,12 @@ static void abandon(VirtIOBlockReq *req)
     request_put(queue, req);
 }
 
+/* Nothing of it was done: blk_channel_cancel(). */
+static bool is_left(const VirtIOBlockQueue *queue, int ret)
+{
+    return ret == -ECANCELED && queue->leaves;
+}
+
 static void settle_failed(VirtIOBlockReq *req, int ret)
 {
     VirtIOBlockQueue *queue = req->queue;
@@ -147,8 +162,13 @@ static void settle_failed(VirtIOBlockReq *req, int ret)
         .nospace = ret == -ENOSPC && req->op != BLOCK_READ,
     };
 
+    if (is_left(queue, ret)) {
+        rewind_failed(req);
+        abandon(req);
+        return;
+    }
     if (error.action == BLOCK_ERROR_ACTION_STOP && queue->stop_done) {
-        if (virtqueue_may_abandon(queue->vq)) {
+        if (queue->leaves) {
             abandon(req);
             return;
         }
@@ -224,13 +244,14 @@ static void retry_held(VirtIOBlockQueue *queue)
 }
 
 /* The ring is taken away: one more attempt, or not even that where others can
- * make it. */
-static void give_up_held(VirtIOBlockQueue *queue)
+ * make it. They get what waits for its turn as well. */
+static void give_up_waiting(VirtIOBlockQueue *queue)
 {
-    if (!virtqueue_may_abandon(queue->vq)) {
+    if (!queue->leaves) {
         retry_held(queue);
         return;
     }
+    blk_channel_cancel(queue->channel);
     while (queue->held) {
         VirtIOBlockReq *req = queue->held;
 
@@ -278,6 +299,8 @@ static void complete_merged(VirtIOBlockQueue *queue, VirtIOBlockReq *first,
         next = req->mr_next;
         if (ret == 0) {
             complete(req, 0);
+        } else if (is_left(queue, ret)) {
+            abandon(req);
         } else {
             virtio_blk_request_reload(req);
             submit(req, single_cb);
@@ -606,7 +629,8 @@ void virtio_blk_queue_stop(VirtIOBlockQueue *queue, AioFn *done, void *opaque)
     queue->stop_opaque = opaque;
     remove_kick(queue);
     aio_bh_cancel(queue->bh);
-    give_up_held(queue);
+    queue->leaves = virtqueue_may_abandon(queue->vq);
+    give_up_waiting(queue);
     drain(queue);
 }
 

@@ -376,6 +376,7 @@ bool vhost_user_ring_start(VhostUserRing *ring, const VhostUserRingEnv *env,
         return false;
     }
     ring->state = VHOST_USER_RING_RUNNING;
+    ring->resubmits = virtqueue_resubmits(ring->vq);
     aio_bh_run_sync(ring->dev->ops->queue_context(ring->dev, ring->index),
                     start_bh, ring);
     return true;

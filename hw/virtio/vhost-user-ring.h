@@ -48,6 +48,7 @@ typedef struct VhostUserRing {
 
     VhostUserRingState state;
     VirtQueue *vq;  /* unless STOPPED */
+    unsigned resubmits; /* what its last start found in flight */
     bool broken;    /* by its guest: not started again before a new kick fd */
     bool failed;    /* to start: not tried again before something changes */
     bool resumes;   /* set before it is stopped: whoever starts it again has

@@ -379,10 +379,16 @@ void vhost_user_session_on_closed(VhostUserSession *s, AioFn *closed,
     s->closed_opaque = opaque;
 }
 
-void vhost_user_session_resume(VhostUserSession *s)
+unsigned vhost_user_session_resume(VhostUserSession *s)
 {
+    unsigned requests = 0;
+
     start_rings(s);
+    for (unsigned i = 0; i < s->dev->num_queues; i++) {
+        requests += s->rings[i].resubmits;
+    }
     session_read_on(s);
+    return requests;
 }
 
 void vhost_user_session_config_changed(VhostUserSession *s)

@@ -33,7 +33,8 @@ VhostUserSession *vhost_user_session_take_over(VirtIODevice *dev,
                                                GError **error);
 void vhost_user_session_on_closed(VhostUserSession *session, AioFn *closed,
                                   void *opaque);
-void vhost_user_session_resume(VhostUserSession *session);
+/* Returns how many requests were in flight, which are submitted again. */
+unsigned vhost_user_session_resume(VhostUserSession *session);
 
 /* Ends it: drains, then @closed as ever. May be called more than once. */
 void vhost_user_session_close(VhostUserSession *session);

@@ -377,15 +377,17 @@ VhostUserServer *vhost_user_server_take_over(VirtIODevice *dev,
     return NULL;
 }
 
-void vhost_user_server_resume(VhostUserServer *server)
+unsigned vhost_user_server_resume(VhostUserServer *server)
 {
     g_assert(!server->resumed);
     server->resumed = true;
     if (server->session) {
-        vhost_user_session_resume(server->session);
-    } else if (server->listen_fd >= 0) {
+        return vhost_user_session_resume(server->session);
+    }
+    if (server->listen_fd >= 0) {
         start_accepting(server);
     }
+    return 0;
 }
 
 bool vhost_user_server_connected(const VhostUserServer *server)

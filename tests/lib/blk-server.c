@@ -338,26 +338,32 @@ void blk_server_kill_successor(BlkServer *server)
 }
 
 /* Its line says so; it comes before the process is of use to anybody. */
-static int64_t stood_still_us(int fd)
+static void read_takeover(int fd, BlkTakeover *takeover)
 {
+    static const char with[] = " with ", still[] = "stood still for ";
     g_autoptr(GString) text = g_string_new(NULL);
-    const char *at = NULL;
+    const char *from, *at = NULL;
     char byte;
 
     while (!at && read(fd, &byte, 1) == 1) {
         g_string_append_c(text, byte);
-        at = byte == '\n' ? strstr(text->str, "stood still for ") : NULL;
+        at = byte == '\n' ? strstr(text->str, still) : NULL;
     }
-    return at ? (int64_t)(g_ascii_strtod(at + strlen("stood still for "),
-                                         NULL) * 1000)
-              : -1;
+    if (at) {
+        from = strstr(strstr(text->str, "took over"), with);
+        takeover->waited = g_ascii_strtoull(from + strlen(with), NULL, 10);
+        takeover->us = g_ascii_strtod(at + strlen(still), NULL) * 1000;
+    }
 }
 
-bool blk_server_take_over_end(BlkServer *server, int64_t *us)
+bool blk_server_take_over_end(BlkServer *server, BlkTakeover *takeover)
 {
     bool dead = successor_is_dead(server);
 
-    *us = server->left ? stood_still_us(server->successor_err) : -1;
+    *takeover = (BlkTakeover){ .us = -1 };
+    if (server->left) {
+        read_takeover(server->successor_err, takeover);
+    }
     close(server->successor_err);
     if (dead) {
         waitpid(server->successor, NULL, 0);

@@ -52,11 +52,13 @@ bool blk_server_taking_over(BlkServer *server);
 void blk_server_kill_successor(BlkServer *server);
 /* Whether the old one has ended, which it has to with status 0. */
 bool blk_server_has_left(BlkServer *server);
-/*
- * The server is now the one that lives; false: neither. *us: for how long
- * disks stood still, if the new one took over and lived to tell, else -1.
- */
-bool blk_server_take_over_end(BlkServer *server, int64_t *us);
+/* What the new one says, if it took over and lived to tell. */
+typedef struct BlkTakeover {
+    int64_t us;      /* for how long disks stood still; -1: it did not */
+    unsigned waited; /* requests that the old one had not begun */
+} BlkTakeover;
+/* The server is now the one that lives; false: neither. */
+bool blk_server_take_over_end(BlkServer *server, BlkTakeover *takeover);
 
 const char *blk_server_path(const BlkServer *server);
 const char *blk_server_monitor(const BlkServer *server); /* its socket */

@@ -13,6 +13,7 @@
 #define BLOCK       4096
 #define IMAGE_BYTES (8 << 20)
 #define DEPTH       24
+#define SLOW_DEPTH  18 /* of writes */
 
 static uint64_t sector_of(unsigned queue, unsigned i)
 {
@@ -44,10 +45,13 @@ static void expect_block(Load *load, const uint8_t *buf, uint32_t serial,
 
 /* --- requests --- */
 
-static uint32_t choose_type(Load *load)
+static uint32_t choose_type(Load *load, unsigned queue)
 {
     unsigned dice = g_rand_int_range(load->rand, 0, 100);
 
+    if (load->writes[queue] == load->max_writes) {
+        return VIRTIO_BLK_T_IN;
+    }
     if (dice < load->zeroes) {
         return VIRTIO_BLK_T_WRITE_ZEROES;
     }
@@ -69,7 +73,7 @@ static void ask_for_zeroes(LoadBlock *block, uint64_t sector)
 
 static void submit(Load *load, LoadBlock *block)
 {
-    uint32_t type = choose_type(load);
+    uint32_t type = choose_type(load, block->queue);
     GuestReq *req = block->req = block->data_req;
 
     if (type == VIRTIO_BLK_T_WRITE_ZEROES) {
@@ -90,7 +94,16 @@ static void submit(Load *load, LoadBlock *block)
     }
     block->busy = true;
     load->in_flight[block->queue]++;
+    load->writes[block->queue] += !req->writes_guest;
     load->requests++;
+}
+
+static void note_read(Load *load)
+{
+    int64_t now_us = g_get_monotonic_time();
+
+    load->gap_us = MAX(load->gap_us, now_us - load->read_us);
+    load->read_us = now_us;
 }
 
 static void finish(Load *load, LoadBlock *block)
@@ -100,8 +113,10 @@ static void finish(Load *load, LoadBlock *block)
     g_assert_cmpuint(req->status, ==, VIRTIO_BLK_S_OK);
     if (req->writes_guest) {
         expect_block(load, req->data, block->acked, req->sector);
+        note_read(load);
     } else {
         block->acked = block->sent;
+        load->writes[block->queue]--;
     }
     block->busy = false;
     load->in_flight[block->queue]--;
@@ -149,20 +164,29 @@ static void wait_for_all(Load *load)
 
 /* --- life --- */
 
-/* From the top down: throttle, format, file. */
+/* One more node, under those that are there. */
+static void add_node(GString *text, GString *prefix, const char *driver,
+                     const char *option)
+{
+    g_string_append_printf(text, ",%sdriver=%s,%s%s", prefix->str, driver,
+                           prefix->str, option);
+    g_string_append(prefix, "file.");
+}
+
+/* From the top down: throttle, format, file; or format first. */
 static char *blockdev_of(const LoadConf *conf, const TestImage *image)
 {
     g_autoptr(GString) text = g_string_new("node-name=n0");
     g_autoptr(GString) prefix = g_string_new(NULL);
 
-    if (conf->slow) {
-        g_string_append(text, ",driver=throttle,throttle-group=slow");
-        g_string_append(prefix, "file.");
+    if (conf->slow && !conf->below) {
+        add_node(text, prefix, "throttle", "throttle-group=slow");
     }
     if (conf->qcow2) {
-        g_string_append_printf(text, ",%sdriver=qcow2,%sdiscard=unmap",
-                               prefix->str, prefix->str);
-        g_string_append(prefix, "file.");
+        add_node(text, prefix, "qcow2", "discard=unmap");
+    }
+    if (conf->slow && conf->below) {
+        add_node(text, prefix, "throttle", "throttle-group=slow");
     }
     g_string_append_printf(
         text, ",%sdriver=file,%sfilename=%s,%saio=%s,%sdiscard=unmap,"
@@ -199,6 +223,7 @@ void load_start(Load *load, const LoadConf *conf)
                               ? qcow2_image_new("cluster_size=4096", "8M")
                               : test_image_new(IMAGE_BYTES);
     load->zeroes = conf->qcow2 ? 15 : 0;
+    load->max_writes = conf->slow ? SLOW_DEPTH : DEPTH;
     load->blockdev = blockdev_of(conf, load->service.image);
     server_conf.blockdev = load->blockdev;
     server_conf.object = conf->slow ? "throttle-group,id=slow,limits.iops-write=150"

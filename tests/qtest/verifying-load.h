@@ -30,11 +30,15 @@ typedef struct Load {
     GRand *rand;
     LoadBlock blocks[LOAD_QUEUES][LOAD_BLOCKS];
     unsigned in_flight[LOAD_QUEUES];
+    unsigned writes[LOAD_QUEUES]; /* of these */
     uint32_t serial;
     uint64_t verified; /* bytes */
     char *blockdev;    /* the server borrows it */
     unsigned requests, completed;
     unsigned zeroes;   /* of a hundred requests */
+    unsigned max_writes; /* of a queue: reads go on beside slow ones */
+    int64_t read_us;   /* when a read came back last */
+    int64_t gap_us;    /* for how long none did, at most; to be reset */
 } Load;
 
 typedef struct LoadConf {
@@ -42,6 +46,7 @@ typedef struct LoadConf {
     const char *engine;
     bool packed;
     bool slow;         /* 150 writes a second: they complete out of order */
+    bool below;        /* slow is what the image is on, not the image */
     bool qcow2;
     bool supervise;
     bool takeover;

@@ -592,13 +592,16 @@ void export_take_over(Handover *handover, bool back)
     taking_back = back;
 }
 
-void export_resume_all(void)
+unsigned export_resume_all(void)
 {
+    unsigned requests = 0;
+
     inherited = NULL;
     for (Export *export = exports; export; export = export->next) {
         if (export->stands) {
             export->stands = false;
-            vhost_user_server_resume(export->server);
+            requests += vhost_user_server_resume(export->server);
         }
     }
+    return requests;
 }

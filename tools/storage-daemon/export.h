@@ -59,7 +59,8 @@ void export_each_socket(void (*fn)(const char *path, void *opaque),
 void export_hand_over_all(unsigned flags, Handover *handover, AioFn *done,
                           void *opaque);
 void export_take_over(Handover *handover, bool back);
-void export_resume_all(void);
+/* Returns how many requests were in flight and are submitted again. */
+unsigned export_resume_all(void);
 
 /* One "stats: export=..." line each, and histograms, on stderr. */
 void export_print_stats(void);

@@ -278,11 +278,15 @@ static bool open_handed_over(Daemon *daemon, GError **error)
     return ok;
 }
 
-static void go_on(Daemon *daemon)
+/* Returns how many requests are submitted again. */
+static unsigned go_on(Daemon *daemon)
 {
+    unsigned requests;
+
     bdrv_take_over_end();
-    export_resume_all();
+    requests = export_resume_all();
     g_clear_pointer(&daemon->handover, handover_free);
+    return requests;
 }
 
 /* The successor failed: what it was to have, we open again ourselves. */
@@ -383,8 +387,7 @@ static bool take_over(Daemon *daemon, GError **error)
     if (!takeover_commit(error)) {
         return false;
     }
-    go_on(daemon);
-    takeover_done();
+    takeover_done(go_on(daemon));
     return true;
 }
 

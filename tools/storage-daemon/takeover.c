@@ -121,13 +121,14 @@ bool takeover_commit(GError **error)
     return ok;
 }
 
-void takeover_done(void)
+void takeover_done(unsigned requests)
 {
+    int64_t us = g_get_monotonic_time() - state.began_us;
+
     if (state.from) {
-        log_info("took over from process %ld; disks stood still for "
-                 "%" G_GINT64_FORMAT ".%03d ms", (long)state.from,
-                 (g_get_monotonic_time() - state.began_us) / 1000,
-                 (int)((g_get_monotonic_time() - state.began_us) % 1000));
+        log_info("took over from process %ld with %u requests that had "
+                 "waited; disks stood still for %" G_GINT64_FORMAT ".%03d ms",
+                 (long)state.from, requests, us / 1000, (int)(us % 1000));
     }
 }
 

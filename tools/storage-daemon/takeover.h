@@ -23,8 +23,9 @@ bool takeover_begin(const char *path, Handover **handover, GError **error);
  * or, with @error, the old process's again. Nothing if it never was. */
 bool takeover_commit(GError **error);
 
-/* All of it runs: one line for the log. */
-void takeover_done(void);
+/* All of it runs: one line for the log. So many requests were submitted
+ * again. */
+void takeover_done(unsigned requests);
 
 /* --- The old process --- */
 

@@ -70,7 +70,8 @@ VhostUserServer *vhost_user_server_take_over(VirtIODevice *dev,
                                              const char *path,
                                              Handover *handover,
                                              const char *id, GError **error);
-void vhost_user_server_resume(VhostUserServer *server);
+/* Returns how many requests were in flight and are submitted again. */
+unsigned vhost_user_server_resume(VhostUserServer *server);
 
 /* Whether a front end is connected. Context: main */
 bool vhost_user_server_connected(const VhostUserServer *server);

@@ -102,6 +102,7 @@ void virtqueue_push(VirtQueue *vq, const VirtQueueElement *elem,
 /*
  * Lets go of a chain without giving it back to the guest. It stays recorded
  * as in flight, and whoever works on the ring next finds it with what is left:
+ * for requests of which nothing was done yet, or which failed, and
  * only where virtqueue_may_abandon() says so, which is while the ring is
  * being stopped for somebody who goes on with the same record.
  */

@@ -49,6 +49,13 @@ static double overflow_ns(double level, double size, double rate)
     return level > size ? (level - size) / rate * NS_PER_S : 0;
 }
 
+/* How much may go at once. */
+static double bucket_size(const ThrottleRate *rate)
+{
+    return rate->max ? (double)rate->max * rate->burst_length_s
+                     : rate->avg / SHORT_BURST;
+}
+
 static double bucket_wait_ns(const ThrottleRate *rate,
                              const ThrottleBucket *bucket)
 {
@@ -57,13 +64,8 @@ static double bucket_wait_ns(const ThrottleRate *rate,
     if (!rate->avg) {
         return 0;
     }
-    if (!rate->max) {
-        return overflow_ns(bucket->level, rate->avg / SHORT_BURST, rate->avg);
-    }
-    wait_ns = overflow_ns(bucket->level,
-                          (double)rate->max * rate->burst_length_s,
-                          rate->avg);
-    if (rate->burst_length_s > 1) {
+    wait_ns = overflow_ns(bucket->level, bucket_size(rate), rate->avg);
+    if (rate->max && rate->burst_length_s > 1) {
         wait_ns = fmax(wait_ns, overflow_ns(bucket->burst_level,
                                             rate->max / SHORT_BURST,
                                             rate->max));
@@ -110,5 +112,19 @@ void throttle_account(const ThrottleConfig *config, ThrottleState *state,
 
         state->buckets[limit].level += amount;
         state->buckets[limit].burst_level += amount;
+    }
+}
+
+void throttle_clamp(const ThrottleConfig *config, ThrottleState *state,
+                    int64_t now_ns)
+{
+    state->leaked_ns = MIN(state->leaked_ns, now_ns);
+    for (unsigned i = 0; i < THROTTLE__COUNT; i++) {
+        const ThrottleRate *rate = &config->rates[i];
+        ThrottleBucket *bucket = &state->buckets[i];
+
+        bucket->level = fmin(bucket->level, bucket_size(rate));
+        bucket->burst_level = fmin(bucket->burst_level,
+                                   rate->max / SHORT_BURST);
     }
 }

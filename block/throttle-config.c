@@ -14,6 +14,11 @@ static const char *const limit_names[] = {
     [THROTTLE_IOPS_WRITE] = "iops-write",
 };
 
+const char *throttle_limit_name(ThrottleLimit limit)
+{
+    return limit_names[limit];
+}
+
 void throttle_config_init(ThrottleConfig *config)
 {
     *config = (ThrottleConfig){ 0 };

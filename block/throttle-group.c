@@ -191,6 +191,21 @@ void throttle_group_set_config(ThrottleGroup *group,
     pthread_mutex_unlock(&group->mutex);
 }
 
+void throttle_group_get_state(ThrottleGroup *group, ThrottleState *state)
+{
+    pthread_mutex_lock(&group->mutex);
+    *state = group->state;
+    pthread_mutex_unlock(&group->mutex);
+}
+
+void throttle_group_set_state(ThrottleGroup *group, const ThrottleState *state)
+{
+    pthread_mutex_lock(&group->mutex);
+    group->state = *state;
+    throttle_clamp(&group->config, &group->state, aio_clock_ns());
+    pthread_mutex_unlock(&group->mutex);
+}
+
 /* --- queues and turns; the mutex is held --- */
 
 static void queue_push(ThrottleQueue *queue, BlockRequest *req)

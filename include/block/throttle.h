@@ -6,6 +6,7 @@
 #ifndef BLOCK_THROTTLE_H
 #define BLOCK_THROTTLE_H
 
+#include "block/handover.h"
 #include "block/options.h"
 #include "block/request.h"
 
@@ -44,6 +45,9 @@ typedef struct ThrottleConfig {
 
 void throttle_config_init(ThrottleConfig *config); /* no limits */
 
+/* "iops-total" and the like. Context: any */
+const char *throttle_limit_name(ThrottleLimit limit);
+
 /* Takes "limits.iops-total" and the like, and "x-iops-total" and the like.
  * Context: main */
 bool throttle_config_take(ThrottleConfig *config, Options *opts,
@@ -77,6 +81,11 @@ int64_t throttle_wait_ns(const ThrottleConfig *config, ThrottleState *state,
 void throttle_account(const ThrottleConfig *config, ThrottleState *state,
                       ThrottleDirection direction, int64_t bytes);
 
+/* No bucket holds more than fits, nor has leaked later than @now_ns: for a
+ * state that comes from somewhere else. */
+void throttle_clamp(const ThrottleConfig *config, ThrottleState *state,
+                    int64_t now_ns);
+
 /* --- groups: throttle-group.c --- */
 
 typedef struct ThrottleGroup ThrottleGroup;
@@ -100,12 +109,29 @@ void throttle_group_get_config(const ThrottleGroup *group,
 void throttle_group_set_config(ThrottleGroup *group,
                                const ThrottleConfig *config);
 
+void throttle_group_get_state(ThrottleGroup *group,
+                              ThrottleState *state); /* Context: main */
+/* Goes on with @state, as far as its limits know such a thing. Nobody waits.
+ * Context: main */
+void throttle_group_set_state(ThrottleGroup *group,
+                              const ThrottleState *state);
+
 /* Forgets all groups; what nodes still use goes with the last of them.
  * Context: main */
 void throttle_group_free_all(void);
 
 ThrottleGroup *throttle_group_ref(ThrottleGroup *group); /* Context: main */
 void throttle_group_unref(ThrottleGroup *group);         /* Context: main */
+
+/* --- from process to process: throttle-handover.c --- */
+
+/* A record of each group. Context: main, nothing is in flight */
+void throttle_hand_over(Handover *handover);
+/* Groups of those names, which have been made, go on with that. Context: main,
+ * nothing is in flight */
+bool throttle_take_over(Handover *handover, GError **error);
+
+/* --- members: throttle-group.c --- */
 
 /*
  * One node in a group. Requests of all members take turns, one member after

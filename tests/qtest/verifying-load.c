@@ -117,6 +117,7 @@ static void finish(Load *load, LoadBlock *block)
     } else {
         block->acked = block->sent;
         load->writes[block->queue]--;
+        load->written++;
     }
     block->busy = false;
     load->in_flight[block->queue]--;
@@ -226,8 +227,9 @@ void load_start(Load *load, const LoadConf *conf)
     load->max_writes = conf->slow ? SLOW_DEPTH : DEPTH;
     load->blockdev = blockdev_of(conf, load->service.image);
     server_conf.blockdev = load->blockdev;
-    server_conf.object = conf->slow ? "throttle-group,id=slow,limits.iops-write=150"
-                             : NULL;
+    server_conf.object = conf->slow ? "throttle-group,id=slow,limits.iops-write="
+                                      G_STRINGIFY(LOAD_SLOW) : NULL;
+    server_conf.export = conf->unmerged ? ",request-merging=off" : NULL;
     load->service.server = blk_server_new(&server_conf);
     load->guest = guest_blk_new_socket(
         blk_server_path(load->service.server), &guest_conf);

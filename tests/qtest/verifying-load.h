@@ -14,6 +14,7 @@
 
 #define LOAD_BLOCKS 64    /* of a queue; that many requests */
 #define LOAD_QUEUES 4
+#define LOAD_SLOW   150   /* writes a second, 15 of them at once */
 
 typedef struct LoadBlock {
     GuestReq *data_req, *zero_req;
@@ -34,7 +35,7 @@ typedef struct Load {
     uint32_t serial;
     uint64_t verified; /* bytes */
     char *blockdev;    /* the server borrows it */
-    unsigned requests, completed;
+    unsigned requests, completed, written;
     unsigned zeroes;   /* of a hundred requests */
     unsigned max_writes; /* of a queue: reads go on beside slow ones */
     int64_t read_us;   /* when a read came back last */
@@ -45,7 +46,9 @@ typedef struct LoadConf {
     const char *name;  /* the seed */
     const char *engine;
     bool packed;
-    bool slow;         /* 150 writes a second: they complete out of order */
+    bool slow;         /* LOAD_SLOW writes a second: they complete out of
+                          order */
+    bool unmerged;     /* each write counts as one */
     bool below;        /* slow is what the image is on, not the image */
     bool qcow2;
     bool supervise;

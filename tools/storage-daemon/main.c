@@ -21,6 +21,7 @@
 #include "block/debug.h"
 #include "block/graph.h"
 #include "block/log.h"
+#include "block/throttle.h"
 #include "monitor/monitor.h"
 #include "config.h"
 
@@ -264,7 +265,8 @@ static bool open_handed_over(Daemon *daemon, GError **error)
     bdrv_take_over(daemon->handover,
                    daemon->taking_back ? BDRV_TAKE_BACK : 0);
     export_take_over(daemon->handover, daemon->taking_back);
-    ok = act_on_all(daemon, error);
+    ok = act_on_all(daemon, error) &&
+         throttle_take_over(daemon->handover, error);
     if (ok && handover_left(daemon->handover)) {
         g_autoptr(HandoverRecord) record =
             handover_take(daemon->handover, "server", NULL);
@@ -314,6 +316,7 @@ static void give(Daemon *daemon)
 
     daemon->drained = false;
     bdrv_close_all();
+    throttle_hand_over(daemon->handover);
     if (!complete) {
         takeover_refuse(error->message);
     } else if (takeover_give(daemon->handover)) {

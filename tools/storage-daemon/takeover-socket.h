@@ -21,7 +21,7 @@
 #include <sys/types.h>
 
 /* Of the records: both sides must have the same. */
-#define TAKEOVER_VERSION 1
+#define TAKEOVER_VERSION 2
 
 /* Listens at @path, mode 0600, in place of a stale socket. -1 with @error. */
 int takeover_socket_listen(const char *path, GError **error);

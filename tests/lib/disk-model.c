@@ -12,6 +12,7 @@ struct ModelChange {
     unsigned at;
     uint64_t began, ended; /* NEVER: not yet */
     bool failed;
+    unsigned kept;         /* from this place in the log on; 0: not */
 };
 
 typedef struct ModelFlush {
@@ -120,6 +121,11 @@ void disk_model_fail(DiskModel *model, ModelChange *change)
     change->failed = true;
 }
 
+void disk_model_keep(ModelChange *change, unsigned at)
+{
+    change->kept = at;
+}
+
 bool disk_model_is_busy(const DiskModel *model, int64_t offset, int64_t bytes)
 {
     int64_t first, end;
@@ -167,6 +173,12 @@ static bool has_tag(const void *buf, int64_t sector, uint32_t tag)
     return memcmp(buf, words, MODEL_SECTOR) == 0;
 }
 
+/* Nothing older can be there after a cut at @at. */
+static bool is_promised(const ModelChange *change, uint64_t since, unsigned at)
+{
+    return change->ended < since || (change->kept && change->kept <= at);
+}
+
 /* Whether @buf is the last change before @since, or one after that, begun
  * when the log was at @at at most. */
 static bool may_be(const DiskModel *model, const void *buf, int64_t sector,
@@ -181,7 +193,7 @@ static bool may_be(const DiskModel *model, const void *buf, int64_t sector,
         if (change->at <= at && has_tag(buf, sector, change->tag)) {
             return true;
         }
-        if (change->ended < since) {
+        if (is_promised(change, since, at)) {
             return false;
         }
     }
@@ -229,7 +241,24 @@ void disk_model_check(DiskModel *model, const void *buf, int64_t offset,
     check(model, buf, offset, bytes, began, UINT_MAX);
 }
 
-void disk_model_check_cut(DiskModel *model, const void *buf, unsigned at)
+static unsigned count_promised(const DiskModel *model, uint64_t since,
+                               unsigned at)
+{
+    unsigned promised = 0;
+
+    for (int64_t i = 0; i < model->sectors; i++) {
+        const GPtrArray *history = model->history[i];
+        bool found = false;
+
+        for (unsigned k = 0; history && k < history->len && !found; k++) {
+            found = is_promised(history->pdata[k], since, at);
+        }
+        promised += found;
+    }
+    return promised;
+}
+
+unsigned disk_model_check_cut(DiskModel *model, const void *buf, unsigned at)
 {
     uint64_t since = 0;
 
@@ -241,6 +270,7 @@ void disk_model_check_cut(DiskModel *model, const void *buf, unsigned at)
         }
     }
     check(model, buf, 0, model->sectors * MODEL_SECTOR, since, at);
+    return count_promised(model, since, at);
 }
 
 void disk_model_settle(DiskModel *model, const void *buf)

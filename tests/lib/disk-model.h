@@ -38,6 +38,8 @@ bool disk_model_is_busy(const DiskModel *model, int64_t offset,
                         int64_t bytes);
 /* Failed changes do not count as busy any more. */
 void disk_model_fail(DiskModel *model, ModelChange *change);
+/* One that has ended outlasts a cut without a flush, and the log is at @at. */
+void disk_model_keep(ModelChange *change, unsigned at);
 
 /* A number that grows with each of these calls. */
 uint64_t disk_model_now(DiskModel *model);
@@ -52,8 +54,9 @@ void disk_model_flushed(DiskModel *model, uint64_t began, unsigned at);
  */
 void disk_model_check(DiskModel *model, const void *buf, int64_t offset,
                       int64_t bytes, uint64_t began);
-/* The same for a disk that lost power when its log was @at. */
-void disk_model_check_cut(DiskModel *model, const void *buf, unsigned at);
+/* The same for a disk that lost power when its log was @at. Returns how many
+ * sectors had been promised to outlast that. */
+unsigned disk_model_check_cut(DiskModel *model, const void *buf, unsigned at);
 
 /* After a check of the whole disk: what was found is what it contains now. */
 void disk_model_settle(DiskModel *model, const void *buf);

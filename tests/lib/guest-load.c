@@ -27,6 +27,7 @@ typedef struct LoadSlot {
     int64_t offset, bytes;  /* of the disk */
     uint64_t began;
     ModelChange *change;    /* NULL: changes nothing */
+    bool through;           /* outlasts a cut when it is done */
 } LoadSlot;
 
 struct GuestLoad {
@@ -37,6 +38,10 @@ struct GuestLoad {
     uint8_t *busy;          /* sectors with a request on its way */
     LoadSlot *slots;        /* queues * depth */
     GuestReq *check;
+    GuestReq *check_tail;   /* what is left behind whole chunks, or NULL */
+    GArray *promises;       /* of unsigned */
+    bool writethrough;
+    int64_t last_end;       /* of the last request's range */
     bool running[GUEST_BLK_MAX_QUEUES];
     unsigned in_flight;
     uint32_t tag;
@@ -48,18 +53,20 @@ GuestLoad *guest_load_new(const GuestLoadConf *conf)
     GuestLoad *load = g_new0(GuestLoad, 1);
 
     g_assert_cmpuint(conf->depth, >=, 8);
-    g_assert_cmpint(conf->bytes % CHECK_BYTES, ==, 0);
+    g_assert_cmpint(conf->bytes % MODEL_SECTOR, ==, 0);
     load->conf = *conf;
     load->rand = g_rand_new_with_seed(conf->seed);
     load->model = disk_model_new(conf->bytes);
     load->busy = g_new0(uint8_t, conf->bytes / MODEL_SECTOR);
     load->slots = g_new0(LoadSlot, conf->queues * conf->depth);
+    load->promises = g_array_new(false, false, sizeof(unsigned));
     return load;
 }
 
 void guest_load_free(GuestLoad *load)
 {
     g_rand_free(load->rand);
+    g_array_unref(load->promises);
     disk_model_free(load->model);
     g_free(load->busy);
     g_free(load->slots);
@@ -100,6 +107,11 @@ void guest_load_attach(GuestLoad *load, GuestBlk *guest)
     guest_load_forget(load);
     load->guest = guest;
     load->check = guest_req_new(guest, VIRTIO_BLK_T_IN, 0, CHECK_BYTES);
+    load->check_tail = NULL;
+    if (conf->bytes % CHECK_BYTES) {
+        load->check_tail = guest_req_new(guest, VIRTIO_BLK_T_IN, 0,
+                                         conf->bytes % CHECK_BYTES);
+    }
     for (unsigned q = 0; q < conf->queues; q++) {
         load->running[q] = true;
         for (unsigned i = 0; i < conf->depth; i++) {
@@ -120,6 +132,11 @@ static bool is_busy(const GuestLoad *load, int64_t offset, int64_t bytes)
                   bytes / MODEL_SECTOR);
 }
 
+static unsigned log_at(const GuestLoad *load)
+{
+    return load->conf.log_at ? load->conf.log_at() : 0;
+}
+
 /* --- sending --- */
 
 static unsigned below(GuestLoad *load, unsigned n)
@@ -136,8 +153,16 @@ static bool choose_range(GuestLoad *load, LoadSlot *slot, int64_t bytes)
     if (g_rand_boolean(load->rand)) {
         sector = sector / 8 * 8;
     }
+    if (load->check_tail && below(load, 8) == 0) {
+        sector = room; /* the last block, of which there is a part */
+    }
+    if (load->conf.neighbours && load->last_end + bytes <= load->conf.bytes &&
+        g_rand_boolean(load->rand)) {
+        sector = load->last_end / MODEL_SECTOR;
+    }
     slot->offset = sector * MODEL_SECTOR;
     slot->bytes = bytes;
+    load->last_end = slot->offset + bytes;
     return !is_busy(load, slot->offset, bytes);
 }
 
@@ -155,7 +180,7 @@ static void prepare_data(GuestLoad *load, LoadSlot *slot)
     load->tag++;
     disk_model_fill(req->data, slot->offset, slot->bytes, load->tag);
     slot->change = disk_model_begin(load->model, slot->offset, slot->bytes,
-                                    load->tag, 0);
+                                    load->tag, log_at(load));
 }
 
 static void prepare_range(GuestLoad *load, LoadSlot *slot)
@@ -173,12 +198,13 @@ static void prepare_range(GuestLoad *load, LoadSlot *slot)
     slot->req->sector = 0;
     memcpy(slot->req->data, &range, sizeof(range));
     slot->change = disk_model_begin(load->model, slot->offset, slot->bytes, 0,
-                                    0);
+                                    log_at(load));
 }
 
 static bool prepare(GuestLoad *load, LoadSlot *slot)
 {
     slot->change = NULL;
+    slot->through = load->writethrough;
     slot->offset = slot->bytes = 0;
     switch (slot->kind) {
     case SLOT_DATA:
@@ -244,6 +270,28 @@ static void slot_failed(GuestLoad *load, LoadSlot *slot)
     }
 }
 
+/* A discard is a hint and promises nothing. */
+static bool is_kept(const LoadSlot *slot)
+{
+    return slot->change && slot->req->type != VIRTIO_BLK_T_DISCARD;
+}
+
+/* What a later cut must not take. */
+static void note_promise(GuestLoad *load, const LoadSlot *slot)
+{
+    unsigned at = log_at(load);
+
+    if (!load->conf.log_at) {
+        return;
+    }
+    if (slot->kind == SLOT_FLUSH) {
+        disk_model_flushed(load->model, slot->began, at);
+    } else {
+        disk_model_keep(slot->change, at);
+    }
+    g_array_append_val(load->promises, at);
+}
+
 static void slot_done(GuestLoad *load, LoadSlot *slot)
 {
     const GuestReq *req = slot->req;
@@ -258,6 +306,9 @@ static void slot_done(GuestLoad *load, LoadSlot *slot)
         disk_model_fail(load->model, slot->change); /* a hint, no promise */
     } else if (slot->change) {
         disk_model_end(load->model, slot->change);
+    }
+    if (slot->kind == SLOT_FLUSH || (slot->through && is_kept(slot))) {
+        note_promise(load, slot);
     }
 }
 
@@ -332,6 +383,17 @@ void guest_load_forget(GuestLoad *load)
     }
 }
 
+/* Virtio 1.2, 5.2.6.2: stable are writes during which the cache was off from
+ * beginning to end. */
+void guest_load_set_writethrough(GuestLoad *load, bool on)
+{
+    load->writethrough = on;
+    for (unsigned i = 0; !on && i < load->conf.queues * load->conf.depth;
+         i++) {
+        load->slots[i].through = false;
+    }
+}
+
 void guest_load_set_running(GuestLoad *load, unsigned queue, bool running)
 {
     load->running[queue] = running;
@@ -358,12 +420,27 @@ void guest_load_check(GuestLoad *load)
     g_autofree uint8_t *disk = g_malloc(load->conf.bytes);
 
     for (int64_t at = 0; at < load->conf.bytes; at += CHECK_BYTES) {
-        load->check->sector = at / 512;
-        g_assert_cmpuint(guest_blk_run(load->guest, 0, load->check), ==,
+        GuestReq *req = load->conf.bytes - at < CHECK_BYTES ? load->check_tail
+                                                            : load->check;
+
+        req->sector = at / 512;
+        g_assert_cmpuint(guest_blk_run(load->guest, 0, req), ==,
                          VIRTIO_BLK_S_OK);
-        memcpy(disk + at, load->check->data, CHECK_BYTES);
+        memcpy(disk + at, req->data, req->bytes);
     }
     guest_load_check_against(load, disk);
+}
+
+unsigned guest_load_check_cut(GuestLoad *load, const void *contents,
+                              unsigned at)
+{
+    load->counts.verified += load->conf.bytes;
+    return disk_model_check_cut(load->model, contents, at);
+}
+
+const GArray *guest_load_promises(const GuestLoad *load)
+{
+    return load->promises;
 }
 
 const GuestLoadCounts *guest_load_counts(const GuestLoad *load)

@@ -21,6 +21,9 @@ typedef struct GuestLoadConf {
     uint32_t seed;
     bool may_fail;       /* requests may end with IOERR */
     bool no_ranges;      /* neither discards nor zeroes */
+    bool neighbours;     /* half of the requests begin where the last ended */
+    unsigned (*log_at)(void); /* how long the log of the disk below is; or
+                            NULL: nobody will cut it */
 } GuestLoadConf;
 
 typedef struct GuestLoadCounts {
@@ -49,6 +52,10 @@ void guest_load_wait(GuestLoad *load);
  * more, and may or may not have been done. */
 void guest_load_forget(GuestLoad *load);
 
+/* Writes that are sent from now on, and are done before it is over, outlast a
+ * cut as soon as they are done; false at first. */
+void guest_load_set_writethrough(GuestLoad *load, bool on);
+
 /* Whether the load may use a queue; true at first. */
 void guest_load_set_running(GuestLoad *load, unsigned queue, bool running);
 
@@ -58,6 +65,14 @@ unsigned guest_load_in_flight(const GuestLoad *load);
 void guest_load_check(GuestLoad *load);
 /* The same with contents that the caller has read elsewhere. */
 void guest_load_check_against(GuestLoad *load, const void *contents);
+
+/* The same for what a cut leaves of the disk when its log is @at long. Nothing
+ * is taken for granted. Returns the number of sectors that were promised. */
+unsigned guest_load_check_cut(GuestLoad *load, const void *contents,
+                              unsigned at);
+/* Places in the log where a promise had just been made: a flush had come back,
+ * or a write that was to outlast a cut. Of unsigned; borrowed. */
+const GArray *guest_load_promises(const GuestLoad *load);
 
 const GuestLoadCounts *guest_load_counts(const GuestLoad *load);
 

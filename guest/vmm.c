@@ -14,7 +14,8 @@
 #include <unistd.h>
 
 #define WANTED_PROTOCOL_FEATURES \
-    (VU_PROTOCOL_MQ | VU_PROTOCOL_REPLY_ACK | VU_PROTOCOL_CONFIG)
+    (VU_PROTOCOL_MQ | VU_PROTOCOL_REPLY_ACK | VU_PROTOCOL_CONFIG | \
+     VU_PROTOCOL_INFLIGHT_SHMFD)
 
 static const char *request_name(uint32_t request)
 {
@@ -34,6 +35,8 @@ static const char *request_name(uint32_t request)
         [VU_GET_QUEUE_NUM] = "GET_QUEUE_NUM",
         [VU_SET_VRING_ENABLE] = "SET_VRING_ENABLE",
         [VU_GET_CONFIG] = "GET_CONFIG",
+        [VU_GET_INFLIGHT_FD] = "GET_INFLIGHT_FD",
+        [VU_SET_INFLIGHT_FD] = "SET_INFLIGHT_FD",
     };
 
     return request < G_N_ELEMENTS(names) && names[request] ? names[request]
@@ -179,6 +182,7 @@ Vmm *vmm_new(const char *path, int timeout_ms, GError **error)
     vmm = g_new0(Vmm, 1);
     vmm->path = g_strdup(path);
     vmm->sock = sock;
+    vmm->inflight_fd = -1;
     vmm->timeout_ms = timeout_ms;
     if (!negotiate(vmm, error)) {
         g_clear_pointer(&vmm, vmm_free);
@@ -190,6 +194,9 @@ void vmm_free(Vmm *vmm)
 {
     if (vmm) {
         close(vmm->sock);
+        if (vmm->inflight_fd >= 0) {
+            close(vmm->inflight_fd);
+        }
         g_free(vmm->path);
         g_free(vmm);
     }
@@ -253,6 +260,52 @@ bool vmm_set_memory(Vmm *vmm, int fd, size_t bytes, uint64_t guest_addr,
     };
 
     return tell(vmm, &msg, &fd, error);
+}
+
+bool vmm_keeps_inflight(const Vmm *vmm)
+{
+    return vmm->protocol_features & VU_PROTOCOL_INFLIGHT_SHMFD;
+}
+
+/* The server makes the area, and it is ours to keep from then on. */
+static bool get_inflight(Vmm *vmm, VuMessage *msg, GError **error)
+{
+    int ret;
+
+    if (!vu_send(vmm->sock, msg, NULL, 0)) {
+        return fail(vmm, VU_GET_INFLIGHT_FD, -EPIPE, error);
+    }
+    ret = vu_read_fd(vmm->sock, msg, vmm->timeout_ms, &vmm->inflight_fd);
+    if (ret == 0 && (msg->header.request != VU_GET_INFLIGHT_FD ||
+                     msg->header.size != sizeof(msg->payload.inflight))) {
+        ret = -EPROTO;
+    }
+    if (ret == 0 && vmm->inflight_fd < 0) {
+        ret = -EIO;
+    }
+    return ret == 0 || fail(vmm, VU_GET_INFLIGHT_FD, ret, error);
+}
+
+bool vmm_keep_inflight(Vmm *vmm, unsigned queues, unsigned queue_size,
+                       GError **error)
+{
+    VuMessage msg = {
+        .header = { VU_GET_INFLIGHT_FD, VU_VERSION,
+                    sizeof(msg.payload.inflight) },
+        .payload.inflight = {
+            .num_queues = queues,
+            .queue_size = queue_size,
+        },
+    };
+
+    if (!get_inflight(vmm, &msg, error)) {
+        return false;
+    }
+    msg.header.request = VU_SET_INFLIGHT_FD;
+    msg.header.flags = VU_VERSION;
+    msg.payload.inflight.num_queues = queues;
+    msg.payload.inflight.queue_size = queue_size;
+    return tell(vmm, &msg, &vmm->inflight_fd, error);
 }
 
 bool vmm_start_ring(Vmm *vmm, const VmmRing *ring, GError **error)

@@ -22,6 +22,7 @@ typedef struct Vmm {
     uint64_t protocol_features; /* negotiated */
     uint64_t offered;           /* virtio features */
     unsigned max_queues;
+    int inflight_fd;            /* -1: nobody keeps what is in flight */
 } Vmm;
 
 typedef struct VmmRing {
@@ -51,6 +52,15 @@ bool vmm_set_features(Vmm *vmm, uint64_t features, GError **error);
 /* One region: @fd from its start, at these guest and user addresses. */
 bool vmm_set_memory(Vmm *vmm, int fd, size_t bytes, uint64_t guest_addr,
                     uint64_t user_addr, GError **error);
+
+/*
+ * Has the server note in a shared area what is in flight, for the server that
+ * comes after it; before the rings are started, and for rings of @queue_size.
+ * vmm_keeps_inflight(): whether the server can do that.
+ */
+bool vmm_keeps_inflight(const Vmm *vmm);
+bool vmm_keep_inflight(Vmm *vmm, unsigned queues, unsigned queue_size,
+                       GError **error);
 
 bool vmm_start_ring(Vmm *vmm, const VmmRing *ring, GError **error);
 /* The server finishes what it has of the ring first. */

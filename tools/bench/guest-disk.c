@@ -143,6 +143,25 @@ static bool choose_ring(GuestDisk *disk, const BenchJob *job, GError **error)
     return true;
 }
 
+/* As QEMU does it, wherever the server can. */
+static bool keep_inflight(GuestDisk *disk, const BenchJob *job, GError **error)
+{
+    if (job->inflight == BENCH_OFF) {
+        return true;
+    }
+    if (vmm_keeps_inflight(disk->vmm)) {
+        return vmm_keep_inflight(disk->vmm, job->numjobs, disk->ring_size,
+                                 error);
+    }
+    if (job->inflight == BENCH_ON) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED,
+                    "socket '%s': the server refuses an in-flight area "
+                    "(inflight=on)", disk->vmm->path);
+        return false;
+    }
+    return true;
+}
+
 static size_t align_page(size_t n)
 {
     return (n + 4095) & ~(size_t)4095;
@@ -329,7 +348,7 @@ static void guest_close(BenchDisk *base)
 
 static char *describe(const GuestDisk *disk, const BenchJob *job)
 {
-    return g_strdup_printf("%s ring of %u%s%s%s, %s",
+    return g_strdup_printf("%s ring of %u%s%s%s%s, %s",
                            has(disk, VIRTIO_F_RING_PACKED) ? "packed"
                                                            : "split",
                            disk->ring_size,
@@ -337,6 +356,8 @@ static char *describe(const GuestDisk *disk, const BenchJob *job)
                                ? ", event index" : "",
                            has(disk, VIRTIO_RING_F_INDIRECT_DESC)
                                ? ", indirect" : "",
+                           disk->vmm->inflight_fd >= 0
+                               ? ", in-flight area" : "",
                            job->hugepages ? ", huge pages" : "",
                            job->poll ? "polling" : "interrupts");
 }
@@ -359,7 +380,8 @@ BenchDisk *bench_disk_open_guest(const BenchJob *job, const char *socket,
     disk->vmm = vmm;
     disk->memfd = -1;
     if (!negotiate(disk, job, error) || !read_config(disk, job, error) ||
-        !choose_ring(disk, job, error) || !make_memory(disk, job, error) ||
+        !choose_ring(disk, job, error) ||
+        !keep_inflight(disk, job, error) || !make_memory(disk, job, error) ||
         !start_queues(disk, job, error)) {
         guest_close(&disk->disk);
         return NULL;

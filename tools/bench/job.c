@@ -29,7 +29,7 @@ BenchJob *bench_job_new(void)
     job->timeout_ns = 10 * BENCH_NS;
     job->queue_size = 0;
     job->packed = BENCH_OFF;
-    job->event_idx = job->indirect = BENCH_AUTO;
+    job->event_idx = job->indirect = job->inflight = BENCH_AUTO;
     job->poll = true;
     job->direct = true;
     return job;
@@ -136,6 +136,8 @@ static bool take_guest(BenchJob *job, Options *opts, GError **error)
            options_take_enum(opts, "event_idx", feature_names,
                              &job->event_idx, error) &&
            options_take_enum(opts, "indirect", feature_names, &job->indirect,
+                             error) &&
+           options_take_enum(opts, "inflight", feature_names, &job->inflight,
                              error) &&
            options_take_bool(opts, "hugepages", &job->hugepages, error) &&
            options_take_bool(opts, "poll", &job->poll, error) &&

@@ -64,6 +64,8 @@ typedef struct BenchJob {
     /* the guest */
     uint64_t queue_size;      /* 0: as iodepth needs it */
     int packed, event_idx, indirect; /* BenchFeature */
+    int inflight;             /* BenchFeature: the guest means to go on when
+                                 the server dies */
     bool hugepages;
     bool poll;                /* for completions, with interrupts off */
     int64_t segment;          /* bytes a descriptor; 0: bs */

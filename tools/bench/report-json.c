@@ -81,6 +81,7 @@ static void add_options(JsonBuilder *json, const BenchJob *job)
     add_string(json, "bare", bench_job_bare_name(job));
     add_string(json, "packed", features[job->packed]);
     add_string(json, "event_idx", features[job->event_idx]);
+    add_string(json, "inflight", features[job->inflight]);
     add_int(json, "poll", job->poll);
     json_builder_end_object(json);
 }

@@ -260,6 +260,20 @@ def a_refused_feature_is_named():
         raise Skip("no qemu-storage-daemon, which has no packed rings")
     bad("refuses VIRTIO_F_RING_PACKED", "--server", null_server(QSD),
         "--packed=on", "--number_ios=1")
+    bad("refuses an in-flight area", "--server", null_server(QSD),
+        "--inflight=on", "--number_ios=1")
+
+
+@case
+def what_is_in_flight_is_kept_as_qemu_has_it():
+    for packed in ("on", "off"):
+        for inflight in ("on", "auto", "off"):
+            job = good("--server", null_server(), f"--packed={packed}",
+                       f"--inflight={inflight}", "--rw=read",
+                       "--iodepth=8", "--number_ios=1000")
+            kept = "in-flight area" in job["about"]
+            assert kept == (inflight != "off"), job["about"]
+            assert job["read"]["total_ios"] == 1000, job
 
 
 @case

@@ -9,6 +9,10 @@
 #include "block/block-co.h"
 
 #include "block/driver.h"
+#include "block/plug.h"
+
+/* Of a call for many, so many requests are in flight. */
+#define SIDE_BY_SIDE 64
 
 typedef struct CoRequest {
     BlockRequest req;
@@ -24,10 +28,8 @@ static void co_request_cb(BlockRequest *req, void *opaque, int ret)
     coroutine_enter(call->co);
 }
 
-static void co_request_init(CoRequest *call, const BlockIo *io)
+static void request_init(BlockRequest *req, const BlockIo *io)
 {
-    BlockRequest *req = &call->req;
-
     block_request_init(req);
     req->op = io->op;
     req->flags = io->flags;
@@ -35,8 +37,22 @@ static void co_request_init(CoRequest *call, const BlockIo *io)
     req->bytes = io->bytes;
     req->iov = io->iov;
     req->niov = io->niov;
+}
+
+static void co_request_init(CoRequest *call, const BlockIo *io)
+{
+    request_init(&call->req, io);
     call->co = coroutine_self();
-    block_request_push(req, co_request_cb, call);
+    block_request_push(&call->req, co_request_cb, call);
+}
+
+/* What a device would set, and blk_submit(). */
+static void address_to_node(BlockRequest *req, BlockDriverState *bs)
+{
+    req->ctx = aio_context_current();
+    req->channel = NULL;
+    req->start_ns = 0;
+    req->engine.stats = &bs->stats;
 }
 
 int coroutine_fn bdrv_co_io(BlockDriverState *bs, const BlockIo *io)
@@ -47,13 +63,71 @@ int coroutine_fn bdrv_co_io(BlockDriverState *bs, const BlockIo *io)
         return 0;
     }
     co_request_init(&call, io);
-    call.req.ctx = aio_context_current();
-    call.req.channel = NULL;
-    call.req.start_ns = 0;
-    call.req.engine.stats = &bs->stats;
+    address_to_node(&call.req, bs);
     bdrv_submit(bs, &call.req);
     coroutine_yield();
     return call.ret;
+}
+
+/* --- several --- */
+
+typedef struct CoGroup {
+    Coroutine *co;
+    unsigned pending;
+} CoGroup;
+
+typedef struct CoMember {
+    BlockRequest req;
+    CoGroup *group;
+    int ret;
+} CoMember;
+
+static void member_cb(BlockRequest *req, void *opaque, int ret)
+{
+    CoMember *member = opaque;
+
+    member->ret = ret;
+    if (--member->group->pending == 0) {
+        coroutine_enter(member->group->co);
+    }
+}
+
+static int coroutine_fn io_group(BlockDriverState *bs, CoMember *members,
+                                 const BlockIo *ios, unsigned count)
+{
+    CoGroup group = { coroutine_self(), count };
+    int ret = 0;
+
+    blk_io_plug(aio_context_current());
+    for (unsigned i = 0; i < count; i++) {
+        members[i].group = &group;
+        request_init(&members[i].req, &ios[i]);
+        address_to_node(&members[i].req, bs);
+        block_request_push(&members[i].req, member_cb, &members[i]);
+        bdrv_submit(bs, &members[i].req);
+    }
+    blk_io_unplug(aio_context_current());
+    coroutine_yield();
+    for (unsigned i = 0; i < count && ret == 0; i++) {
+        ret = members[i].ret;
+    }
+    return ret;
+}
+
+int coroutine_fn bdrv_co_io_all(BlockDriverState *bs, const BlockIo *ios,
+                                unsigned count)
+{
+    g_autofree CoMember *members = NULL;
+    int ret = 0;
+
+    if (count == 1) {
+        return bdrv_co_io(bs, ios);
+    }
+    members = g_new0(CoMember, MIN(count, SIDE_BY_SIDE));
+    for (unsigned i = 0; i < count && ret == 0; i += SIDE_BY_SIDE) {
+        ret = io_group(bs, members, &ios[i], MIN(count - i, SIDE_BY_SIDE));
+    }
+    return ret;
 }
 
 int coroutine_fn blk_co_io(BlkChannel *channel, const BlockIo *io)

@@ -30,6 +30,13 @@ typedef struct BlockIo {
  */
 int coroutine_fn bdrv_co_io(BlockDriverState *bs, const BlockIo *io);
 
+/*
+ * Sends @count of them, bounded in number but side by side, and waits for all.
+ * Returns 0, or what the first of @ios that failed has failed with.
+ */
+int coroutine_fn bdrv_co_io_all(BlockDriverState *bs, const BlockIo *ios,
+                                unsigned count);
+
 int coroutine_fn bdrv_co_pread(BlockDriverState *bs, int64_t offset,
                                int64_t bytes, void *buf);
 int coroutine_fn bdrv_co_pwrite(BlockDriverState *bs, int64_t offset,

@@ -105,6 +105,46 @@ static void test_vector(void)
     run("", true, vector_body);
 }
 
+#define SEVERAL 100
+
+/* All are in flight before the first is done, up to a bound; an error of one
+ * does not keep its companions from being waited for. */
+static void coroutine_fn several_body(BlockDriverState *bs,
+                                      BlkChannel *channel)
+{
+    uint8_t bytes[SEVERAL], in[2 * SEVERAL];
+    struct iovec iov[SEVERAL];
+    BlockIo ios[SEVERAL];
+
+    for (unsigned i = 0; i < SEVERAL; i++) {
+        bytes[i] = i + 1;
+        iov[i] = (struct iovec){ &bytes[i], 1 };
+        ios[i] = (BlockIo){ .op = BLOCK_WRITE, .offset = 2 * i, .bytes = 1,
+                            .iov = &iov[i], .niov = 1 };
+    }
+    g_assert_cmpint(bdrv_co_io_all(bs, ios, 0), ==, 0);
+    g_assert_cmpint(bdrv_co_io_all(bs, ios, SEVERAL), ==, 0);
+    g_assert_cmpuint(test_mem_count(bs, BLOCK_WRITE), ==, SEVERAL);
+    g_assert_cmpint(bdrv_co_pread(bs, 0, 2 * SEVERAL, in), ==, 0);
+    for (unsigned i = 0; i < 2 * SEVERAL; i++) {
+        g_assert_cmpuint(in[i], ==, i % 2 ? 0 : i / 2 + 1);
+    }
+    test_mem_reset_counts(bs);
+    memset(bytes, 0xee, sizeof(bytes));
+    test_mem(bs)->fail_after = 3;
+    g_assert_cmpint(bdrv_co_io_all(bs, ios, 10), ==, -EIO);
+    g_assert_cmpuint(test_mem_count(bs, BLOCK_WRITE), ==, 10);
+    g_assert_cmpint(bdrv_co_pread(bs, 0, 20, in), ==, 0);
+    for (unsigned i = 0; i < 10; i++) {
+        g_assert_cmpuint(in[2 * i], ==, i == 2 ? 3 : 0xee);
+    }
+}
+
+static void test_several(void)
+{
+    run("", true, several_body);
+}
+
 static void coroutine_fn error_body(BlockDriverState *bs, BlkChannel *channel)
 {
     char buf[512] = { 0 };
@@ -237,6 +277,7 @@ int main(int argc, char **argv)
     g_test_add_func("/block-co/node", test_node);
     g_test_add_func("/block-co/nothing", test_nothing);
     g_test_add_func("/block-co/vector", test_vector);
+    g_test_add_func("/block-co/several", test_several);
     g_test_add_func("/block-co/error", test_error);
     g_test_add_func("/block-co/disk", test_disk);
     g_test_add_func("/block-co/read-only", test_read_only);

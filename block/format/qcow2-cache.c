@@ -15,6 +15,9 @@
  *     memory     |###|###|   |###| ...
  *     dirty      3 - 0                         newest first
  *
+ * Of a dirty table only the parts are written that were changed, all of them
+ * side by side: an entry of a table of 64 KiB costs a write of 4 KiB.
+ *
  * A slot that is being read is in no chain yet, so that qcow2_cache_peek()
  * sees whole tables only.
  */
@@ -35,13 +38,17 @@
 /* The longest write of neighbours in one go. */
 #define WRITE_RUN 64
 
+/* Of a table that is dirty, only parts may be; one bit each. */
+#define PARTS 64
+#define PART_BYTES_MIN 4096
+
 /* Numbers of slots count from 1; 0 is none. */
 typedef struct Slot {
     uint64_t offset;      /* in the file; 0: free */
     uint32_t next;        /* in its chain, or of the free ones */
     uint32_t dirty_prev, dirty_next;
+    uint64_t dirty;       /* parts that the file has not; 0: clean */
     uint16_t pins;
-    bool dirty;
     uint8_t used;
 } Slot;
 
@@ -51,6 +58,7 @@ struct Qcow2Cache {
     size_t memory_bytes;
     unsigned table_bytes;
     unsigned table_bits;
+    unsigned part_bits;   /* log2 of the bytes of a part */
     unsigned tables;
     Slot *slots;
     uint32_t *chains;
@@ -83,6 +91,17 @@ static uint32_t slot_of_table(const Qcow2Cache *cache, const void *table)
     return (at >> cache->table_bits) + 1;
 }
 
+/* Parts are what a file can be written in without reading it, and as large
+ * as pages and the blocks of most file systems. */
+static unsigned choose_part_bits(const BlockDriverState *bs,
+                                 unsigned table_bytes)
+{
+    unsigned bytes = MAX(table_bytes / PARTS, PART_BYTES_MIN);
+
+    bytes = MAX(bytes, bs->file->limits.request_alignment);
+    return g_bit_storage(MIN(bytes, table_bytes)) - 1;
+}
+
 Qcow2Cache *qcow2_cache_new(BlockDriverState *bs, unsigned tables,
                             unsigned table_bytes)
 {
@@ -93,6 +112,7 @@ Qcow2Cache *qcow2_cache_new(BlockDriverState *bs, unsigned tables,
     cache->tables = tables;
     cache->table_bytes = table_bytes;
     cache->table_bits = g_bit_storage(table_bytes) - 1;
+    cache->part_bits = choose_part_bits(bs, table_bytes);
     cache->hash_shift = 64 - hash_bits;
     cache->memory_bytes = (size_t)tables << cache->table_bits;
     cache->memory = mmap(NULL, cache->memory_bytes, PROT_READ | PROT_WRITE,
@@ -184,7 +204,6 @@ static void dirty_add(Qcow2Cache *cache, uint32_t n)
 {
     Slot *slot = slot_at(cache, n);
 
-    slot->dirty = true;
     slot->dirty_prev = 0;
     slot->dirty_next = cache->dirty;
     if (cache->dirty) {
@@ -206,7 +225,7 @@ static void dirty_remove(Qcow2Cache *cache, uint32_t n)
     if (slot->dirty_next) {
         slot_at(cache, slot->dirty_next)->dirty_prev = slot->dirty_prev;
     }
-    slot->dirty = false;
+    slot->dirty = 0;
     cache->n_dirty--;
 }
 
@@ -215,14 +234,25 @@ bool qcow2_cache_is_dirty(const Qcow2Cache *cache)
     return cache->n_dirty > 0;
 }
 
-void qcow2_cache_mark_dirty(Qcow2Cache *cache, void *table)
+void qcow2_cache_mark_part(Qcow2Cache *cache, void *table, size_t from,
+                           size_t bytes)
 {
     uint32_t n = slot_of_table(cache, table);
+    unsigned first = from >> cache->part_bits;
+    unsigned last = (from + bytes - 1) >> cache->part_bits;
 
     g_assert(slot_at(cache, n)->pins > 0);
+    g_assert(bytes > 0 && from + bytes <= cache->table_bytes);
     if (!slot_at(cache, n)->dirty) {
         dirty_add(cache, n);
     }
+    slot_at(cache, n)->dirty |= (UINT64_MAX >> (PARTS - 1 - last)) &
+                                (UINT64_MAX << first);
+}
+
+void qcow2_cache_mark_dirty(Qcow2Cache *cache, void *table)
+{
+    qcow2_cache_mark_part(cache, table, 0, cache->table_bytes);
 }
 
 /* Data that tables are going to lead to may be in a file of its own. */
@@ -262,32 +292,6 @@ static void coroutine_fn tell_update(Qcow2Cache *cache)
                                              : BLKDBG_L2_UPDATE);
 }
 
-/* @count tables that follow each other in the file. */
-static int coroutine_fn write_run(Qcow2Cache *cache, const uint32_t *slots,
-                                  unsigned count)
-{
-    struct iovec iov[WRITE_RUN];
-    BlockIo io = {
-        .op = BLOCK_WRITE,
-        .offset = slot_at(cache, slots[0])->offset,
-        .bytes = (int64_t)count << cache->table_bits,
-        .iov = iov,
-        .niov = count,
-    };
-    int ret;
-
-    for (unsigned i = 0; i < count; i++) {
-        iov[i].iov_base = slot_table(cache, slots[i]);
-        iov[i].iov_len = cache->table_bytes;
-    }
-    tell_update(cache);
-    ret = bdrv_co_io(cache->bs->file, &io);
-    for (unsigned i = 0; i < count && ret == 0; i++) {
-        dirty_remove(cache, slots[i]);
-    }
-    return ret;
-}
-
 static int by_offset(gconstpointer a, gconstpointer b, gpointer opaque)
 {
     const Qcow2Cache *cache = opaque;
@@ -310,37 +314,100 @@ static uint32_t *sorted_dirty(const Qcow2Cache *cache)
     return slots;
 }
 
-static unsigned run_length(const Qcow2Cache *cache, const uint32_t *slots,
-                           unsigned max)
-{
-    uint64_t offset = slot_at(cache, slots[0])->offset;
-    unsigned count = 1;
+/* What is going to be written: the dirty parts of tables, neighbours as one. */
+typedef struct Writing {
+    struct iovec *iov;
+    BlockIo *ios;
+    unsigned niov, count;
+} Writing;
 
-    while (count < MIN(max, WRITE_RUN) &&
-           slot_at(cache, slots[count])->offset ==
-               offset + ((uint64_t)count << cache->table_bits)) {
-        count++;
+static void add_part(Writing *writing, uint64_t offset, void *data,
+                     size_t bytes)
+{
+    BlockIo *last = writing->count > 0 ? &writing->ios[writing->count - 1]
+                                       : NULL;
+    struct iovec *iov = &writing->iov[writing->niov++];
+
+    *iov = (struct iovec){ data, bytes };
+    if (last && last->niov < WRITE_RUN &&
+        last->offset + last->bytes == (int64_t)offset) {
+        last->niov++;
+        last->bytes += bytes;
+        return;
     }
-    return count;
+    writing->ios[writing->count++] = (BlockIo){
+        .op = BLOCK_WRITE,
+        .offset = offset,
+        .bytes = bytes,
+        .iov = iov,
+        .niov = 1,
+    };
+}
+
+static void add_table(const Qcow2Cache *cache, Writing *writing, uint32_t n)
+{
+    const Slot *slot = slot_at(cache, n);
+    char *table = slot_table(cache, n);
+    uint64_t rest = slot->dirty;
+
+    while (rest) {
+        unsigned first = __builtin_ctzll(rest);
+        unsigned end = first;
+        size_t at = (size_t)first << cache->part_bits;
+
+        while (end < PARTS && (rest >> end & 1)) {
+            rest &= ~(1ULL << end++);
+        }
+        add_part(writing, slot->offset + at, table + at,
+                 (size_t)(end - first) << cache->part_bits);
+    }
+}
+
+/* Each run of ones is a part. */
+static unsigned count_parts(const Qcow2Cache *cache, const uint32_t *slots)
+{
+    unsigned parts = 0;
+
+    for (unsigned i = 0; i < cache->n_dirty; i++) {
+        uint64_t dirty = slot_at(cache, slots[i])->dirty;
+
+        parts += __builtin_popcountll(dirty & ~(dirty << 1));
+    }
+    return parts;
+}
+
+/* Nothing gets dirty meanwhile, as the caller has the lock. */
+static int coroutine_fn write_dirty(Qcow2Cache *cache)
+{
+    g_autofree uint32_t *slots = sorted_dirty(cache);
+    unsigned parts = count_parts(cache, slots), count = cache->n_dirty;
+    g_autofree struct iovec *iov = g_new(struct iovec, parts);
+    g_autofree BlockIo *ios = g_new(BlockIo, parts);
+    Writing writing = { .iov = iov, .ios = ios };
+    int ret;
+
+    for (unsigned i = 0; i < count; i++) {
+        add_table(cache, &writing, slots[i]);
+    }
+    for (unsigned i = 0; i < writing.count; i++) {
+        tell_update(cache);
+    }
+    ret = bdrv_co_io_all(cache->bs->file, ios, writing.count);
+    for (unsigned i = 0; i < count && ret == 0; i++) {
+        dirty_remove(cache, slots[i]);
+    }
+    return ret;
 }
 
 int coroutine_fn qcow2_cache_write(Qcow2Cache *cache)
 {
-    g_autofree uint32_t *slots = NULL;
-    unsigned count, run;
     int ret;
 
     if (cache->n_dirty == 0) {
         return 0;
     }
     ret = write_dependency(cache);
-    slots = sorted_dirty(cache);
-    count = cache->n_dirty;
-    for (unsigned i = 0; i < count && ret == 0; i += run) {
-        run = run_length(cache, &slots[i], count - i);
-        ret = write_run(cache, &slots[i], run);
-    }
-    return ret;
+    return ret < 0 ? ret : write_dirty(cache);
 }
 
 /* L1 entries of new L2 tables wait for these. */
@@ -571,7 +638,7 @@ static void give_back(Qcow2Cache *cache, uint32_t from, uint32_t to)
 
 static bool slot_is_idle(Slot *slot)
 {
-    bool idle = !slot->dirty && slot->pins == 0 &&
+    bool idle = slot->dirty == 0 && slot->pins == 0 &&
                 !(slot->used & USED_CLEAN);
 
     slot->used &= ~USED_CLEAN;

@@ -38,8 +38,10 @@ void qcow2_cache_put(Qcow2Cache *cache, void **table);
  * yields or returns to the loop. Counts as a use. */
 void *qcow2_cache_peek(Qcow2Cache *cache, uint64_t offset);
 
-/* The table is pinned. */
+/* The table is pinned and has changed: all of it, or these bytes. */
 void qcow2_cache_mark_dirty(Qcow2Cache *cache, void *table);
+void qcow2_cache_mark_part(Qcow2Cache *cache, void *table, size_t from,
+                           size_t bytes);
 
 /* Writes what is dirty, with what it depends on; does not flush the file. */
 int coroutine_fn qcow2_cache_write(Qcow2Cache *cache);

@@ -150,7 +150,7 @@ static int coroutine_fn clear_slice(Step *step, int64_t *offset)
     BlockDriverState *bs = step->bs;
     Qcow2State *s = bs->opaque;
     bool changed = false;
-    unsigned index;
+    unsigned index, first;
     void *slice;
     int ret = qcow2_co_make_l2(bs, *offset);
 
@@ -160,12 +160,13 @@ static int coroutine_fn clear_slice(Step *step, int64_t *offset)
     if (ret < 0) {
         return ret;
     }
+    first = index;
     for (; index < s->l2_slice_entries && *offset < step->end; index++) {
         changed |= clear_entry(step, slice, index);
         *offset += s->cluster_size;
     }
     if (changed) {
-        qcow2_mark_l2_dirty(bs, slice);
+        qcow2_mark_l2_entries(bs, slice, first, index - first);
     }
     qcow2_cache_put(s->l2_cache, &slice);
     return 0;

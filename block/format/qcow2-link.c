@@ -29,6 +29,17 @@ void qcow2_mark_l2_dirty(BlockDriverState *bs, void *slice)
     s->write->changes++;
 }
 
+void qcow2_mark_l2_entries(BlockDriverState *bs, void *slice, unsigned first,
+                           unsigned count)
+{
+    Qcow2State *s = bs->opaque;
+
+    qcow2_cache_mark_part(s->l2_cache, slice,
+                          (size_t)first * s->l2_entry_bytes,
+                          (size_t)count * s->l2_entry_bytes);
+    s->write->changes++;
+}
+
 /* What the bitmap of a cluster says once [from, to) of it is allocated. */
 static void link_bitmap(const Qcow2State *s, void *slice, unsigned index,
                         uint64_t mask)
@@ -68,18 +79,19 @@ static void link_cluster(const Qcow2Run *run, void *slice, unsigned index,
 static int coroutine_fn link_slice(const Qcow2Run *run, int64_t *start)
 {
     Qcow2State *s = run->bs->opaque;
-    unsigned index;
+    unsigned index, first;
     void *slice;
     int ret = qcow2_co_get_l2_slice(run->bs, *start, &slice, &index);
 
     if (ret < 0) {
         return ret;
     }
+    first = index;
     for (; index < s->l2_slice_entries && *start < run->end; index++) {
         link_cluster(run, slice, index, *start);
         *start += s->cluster_size;
     }
-    qcow2_mark_l2_dirty(run->bs, slice);
+    qcow2_mark_l2_entries(run->bs, slice, first, index - first);
     qcow2_cache_put(s->l2_cache, &slice);
     return 0;
 }

@@ -31,7 +31,7 @@ static int coroutine_fn link_clusters(BlockDriverState *bs, int64_t offset,
                                                  : QCOW2_BITMAP_ALL_ALLOCATED);
         }
     }
-    qcow2_mark_l2_dirty(bs, slice);
+    qcow2_mark_l2_entries(bs, slice, index, clusters);
     qcow2_cache_put(s->l2_cache, &slice);
     return 0;
 }

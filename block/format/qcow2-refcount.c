@@ -176,6 +176,16 @@ static bool check_counts(const Qcow2State *s, const void *block,
     return true;
 }
 
+static void mark_counts(BlockDriverState *bs, void *block, uint64_t index,
+                        uint64_t count)
+{
+    Qcow2State *s = bs->opaque;
+    uint64_t from = index << s->refcount_order >> 3;
+    uint64_t end = (((index + count) << s->refcount_order) + 7) >> 3;
+
+    qcow2_cache_mark_part(s->refcount_cache, block, from, end - from);
+}
+
 static void change_counts(BlockDriverState *bs, void *block,
                           const Qcow2RefcountChange *change)
 {
@@ -193,7 +203,7 @@ static void change_counts(BlockDriverState *bs, void *block,
             qcow2_note_free(bs, change->first + i);
         }
     }
-    qcow2_cache_mark_dirty(s->refcount_cache, block);
+    mark_counts(bs, block, index, clusters);
 }
 
 /* Of @change, what is in its first block. */

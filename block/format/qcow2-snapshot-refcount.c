@@ -77,7 +77,7 @@ static int coroutine_fn walk_slice(Walk *walk, void *slice, uint64_t guest)
                          guest + ((uint64_t)i << s->cluster_bits));
         if (ret == 0 && entry != old) {
             qcow2_set_l2_entry(s, slice, i, entry);
-            qcow2_mark_l2_dirty(walk->bs, slice);
+            qcow2_mark_l2_entries(walk->bs, slice, i, 1);
         }
     }
     return ret;

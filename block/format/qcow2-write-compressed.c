@@ -97,7 +97,7 @@ static int coroutine_fn enter(Compressed *c)
     if (qcow2_has_subclusters(s)) {
         qcow2_set_l2_bitmap(s, slice, index, 0);
     }
-    qcow2_mark_l2_dirty(bs, slice);
+    qcow2_mark_l2_entries(bs, slice, index, 1);
     qcow2_cache_put(s->l2_cache, &slice);
     return 0;
 }

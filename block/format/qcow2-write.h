@@ -277,8 +277,10 @@ void coroutine_fn qcow2_co_link_runs(BlockDriverState *bs);
 /* Tables that get to know clusters are written after their counts. */
 int coroutine_fn qcow2_co_order_l2(BlockDriverState *bs);
 
-/* A slice that is pinned has changed. */
+/* A slice that is pinned has changed: all of it, or @count entries. */
 void qcow2_mark_l2_dirty(BlockDriverState *bs, void *slice);
+void qcow2_mark_l2_entries(BlockDriverState *bs, void *slice, unsigned first,
+                           unsigned count);
 
 /* --- qcow2-alloc.c: under s->lock --- */
 

@@ -93,7 +93,7 @@ static int coroutine_fn mark_zero(BlockDriverState *bs, int64_t offset,
         } else {
             qcow2_set_l2_entry(s, slice, index, entry | QCOW2_ZERO);
         }
-        qcow2_mark_l2_dirty(bs, slice);
+        qcow2_mark_l2_entries(bs, slice, index, 1);
         ret = 1;
     }
     qcow2_cache_put(s->l2_cache, &slice);

@@ -253,7 +253,75 @@ static void coroutine_fn test_write_error(Fixture *f)
     expect_on_disk(f, 5, 0);
     g_assert_cmpint(qcow2_cache_flush(f->a), ==, 0);
     expect_on_disk(f, 5, 5);
-    g_assert_cmpuint(mem(f)->counts[BLOCK_WRITE], ==, 3);
+    g_assert_cmpuint(mem(f)->counts[BLOCK_WRITE], ==, 4); /* both again */
+}
+
+#define LARGE (64 * 1024)
+
+/* Bytes of the large table @n are on the disk, from @at up to @end; none of
+ * the others, which a part with changes has to itself. */
+static void expect_parts(Fixture *f, unsigned n, size_t at, size_t end)
+{
+    const uint8_t *disk = mem(f)->data + n * LARGE;
+
+    for (size_t i = 0; i < LARGE; i++) {
+        g_assert_cmpuint(disk[i], ==, i >= at && i < end ? 7 : 0);
+    }
+}
+
+/* Only what was changed goes to the file; in rows, over the ends of tables. */
+static void coroutine_fn test_parts(Fixture *f)
+{
+    Qcow2Cache *cache = qcow2_cache_new(&f->bs, TABLES, LARGE);
+    void *first, *second;
+
+    g_assert_cmpint(qcow2_cache_get(cache, LARGE, &first), ==, 0);
+    g_assert_cmpint(qcow2_cache_get(cache, 2 * LARGE, &second), ==, 0);
+    memset(first, 7, LARGE);
+    memset(second, 7, LARGE);
+    qcow2_cache_mark_part(cache, first, 5000, 8);
+    g_assert_cmpint(qcow2_cache_write(cache), ==, 0);
+    g_assert_cmpuint(mem(f)->counts[BLOCK_WRITE], ==, 1);
+    expect_parts(f, 1, 4096, 8192);
+    expect_parts(f, 2, 0, 0);
+    qcow2_cache_mark_part(cache, second, 8192, 4096);
+    qcow2_cache_mark_part(cache, first, LARGE - 1, 1);
+    qcow2_cache_mark_part(cache, second, 4095, 2);
+    g_assert_cmpint(qcow2_cache_write(cache), ==, 0);
+    g_assert_cmpuint(mem(f)->counts[BLOCK_WRITE], ==, 2);
+    g_assert_false(qcow2_cache_is_dirty(cache));
+    expect_parts(f, 2, 0, 12288);
+    g_assert_cmpuint(mem(f)->data[2 * LARGE - 4096], ==, 7);
+    g_assert_cmpuint(mem(f)->data[2 * LARGE - 4097], ==, 0);
+    qcow2_cache_put(cache, &first);
+    qcow2_cache_put(cache, &second);
+    qcow2_cache_free(cache);
+}
+
+/* More than are sent side by side. */
+static void coroutine_fn test_many_parts(Fixture *f)
+{
+    Qcow2Cache *cache = qcow2_cache_new(&f->bs, 96, 512);
+
+    for (unsigned i = 0; i < 96; i++) {
+        void *table;
+
+        g_assert_cmpint(qcow2_cache_get(cache, (2 * i + 1) * 512, &table), ==,
+                        0);
+        memset(table, i + 1, 512);
+        qcow2_cache_mark_dirty(cache, table);
+        qcow2_cache_put(cache, &table);
+    }
+    mem(f)->fail_after = 80;
+    g_assert_cmpint(qcow2_cache_write(cache), ==, -EIO);
+    g_assert_true(qcow2_cache_is_dirty(cache));
+    g_assert_cmpint(qcow2_cache_write(cache), ==, 0);
+    g_assert_cmpuint(mem(f)->counts[BLOCK_WRITE], ==, 2 * 96);
+    for (unsigned i = 0; i < 96; i++) {
+        g_assert_cmpuint(mem(f)->data[(2 * i + 1) * 512], ==, i + 1);
+        g_assert_cmpuint(mem(f)->data[2 * i * 512], ==, 0);
+    }
+    qcow2_cache_free(cache);
 }
 
 /* --- order --- */
@@ -401,6 +469,8 @@ int main(int argc, char **argv)
         { "victim-cannot-be-written", test_victim_cannot_be_written },
         { "runs", test_runs },
         { "write-error", test_write_error },
+        { "parts", test_parts },
+        { "many-parts", test_many_parts },
         { "dependency", test_dependency },
         { "dependency-idle", test_dependency_idle },
         { "dependency-turned", test_dependency_turned },

@@ -133,7 +133,11 @@ bool inflight_take_over(Handover *handover, const char *id,
     if (fd >= 0) {
         close(fd);
     }
-    return *inflight && handover_record_finish(record, error);
+    if (*inflight && handover_record_finish(record, error)) {
+        return true;
+    }
+    g_clear_pointer(inflight, inflight_free);
+    return false;
 }
 
 static void *region(Inflight *inflight, unsigned index)

@@ -118,13 +118,23 @@ static bool load_addr(VhostUserRing *ring, const VhostUserRingEnv *env,
 static bool load_fds(VhostUserRing *ring, HandoverRecord *record,
                      GError **error)
 {
-    int kick = handover_take_fd(record, "kick");
-    int call = handover_take_fd(record, "call");
-    int err = handover_take_fd(record, "error");
+    static const struct {
+        const char *key;
+        bool (*set)(VhostUserRing *ring, int fd, GError **error);
+    } fds[] = {
+        { "kick", vhost_user_ring_set_kick },
+        { "call", vhost_user_ring_set_call },
+        { "error", vhost_user_ring_set_error },
+    };
 
-    ring->call_fd = call;
-    ring->error_fd = err;
-    return kick < 0 || vhost_user_ring_set_kick(ring, kick, error);
+    for (unsigned i = 0; i < G_N_ELEMENTS(fds); i++) {
+        int fd = handover_take_fd(record, fds[i].key);
+
+        if (fd >= 0 && !fds[i].set(ring, fd, error)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static bool load_ring(VhostUserSession *s, HandoverRecord *record,

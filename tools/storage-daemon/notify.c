@@ -95,6 +95,9 @@ gssize notify_receive(int sock, char text[NOTIFY_MAX_BYTES + 1], int *fds,
         text[got] = 0;
         *n_fds = take_fds(&msg, fds);
     }
+    while (got == 0 && *n_fds > 0) {
+        close(fds[--*n_fds]); /* an empty message is the end all the same */
+    }
     return got;
 }
 

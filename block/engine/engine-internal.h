@@ -32,6 +32,10 @@ Engine *laio_new(AioContext *ctx, GError **error);
 Engine *luring_new(AioContext *ctx, GError **error);
 Engine *auto_new(AioContext *ctx, GError **error);
 
+/* Tries what a ring needs, once. False with @error when that is forbidden.
+ * Context: main */
+bool luring_is_permitted(GError **error);
+
 /*
  * engine_get(), but NULL with @error when the kernel refuses: nothing is
  * logged or remembered. Context: home

@@ -83,6 +83,11 @@ Engine *engine_get(AioContext *ctx, EngineType type)
     return engine;
 }
 
+bool engine_is_permitted(EngineType type, GError **error)
+{
+    return type != ENGINE_IO_URING || luring_is_permitted(error);
+}
+
 EngineType engine_type(const Engine *engine)
 {
     return engine->ops->type;

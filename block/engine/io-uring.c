@@ -383,6 +383,50 @@ static const char *luring_advice(int err)
     }
 }
 
+/* A filter may know one of the calls and not the other. */
+static int luring_try_enter(int ring_fd)
+{
+    return syscall(SYS_io_uring_enter, ring_fd, 0, 0, 0, NULL, 0) < 0 ? -errno
+                                                                      : 0;
+}
+
+/* Makes a ring and enters it. Returns 0 or negative errno and the call. */
+static int luring_try(const char **call)
+{
+    struct io_uring_params params = { 0 };
+    int fd, err;
+
+    *call = "io_uring_setup";
+    fd = syscall(SYS_io_uring_setup, 1, &params);
+    if (fd < 0) {
+        return -errno;
+    }
+    *call = "io_uring_enter";
+    err = luring_try_enter(fd);
+    close(fd);
+    return err;
+}
+
+/*
+ * Asked of the kernel itself and not of engine_syscalls: there tests refuse
+ * what a context asks for later, when it is too late to say no to the user.
+ */
+bool luring_is_permitted(GError **error)
+{
+    static const char *call; /* NULL: not tried yet */
+    static int err;
+
+    if (!call) {
+        err = luring_try(&call);
+    }
+    if (err != -EPERM && err != -EACCES && err != -ENOSYS) {
+        return true;
+    }
+    g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(-err),
+                "%s: %s%s", call, g_strerror(-err), luring_advice(err));
+    return false;
+}
+
 static void luring_close(LUring *luring)
 {
     io_uring_queue_exit(&luring->ring);
@@ -428,6 +472,10 @@ static int luring_open(LUring *luring, AioContext *ctx, const char **call)
     err = io_uring_register_eventfd(&luring->ring, luring->event_fd);
     if (!err) {
         err = luring_restrict(&luring->ring);
+    }
+    if (!err) {
+        *call = "io_uring_enter";
+        err = luring_try_enter(luring->ring.ring_fd);
     }
     if (err) {
         luring_close(luring);

@@ -88,6 +88,11 @@ static bool take_options(BlockDriverState *bs, Options *opts,
                     options_what(opts));
         return false;
     }
+    if (!engine_is_permitted(options->aio, error)) {
+        g_prefix_error(error, "%s: Unable to use %s: ", options_what(opts),
+                       engine_type_name(options->aio));
+        return false;
+    }
     return true;
 }
 

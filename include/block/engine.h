@@ -123,6 +123,14 @@ struct EngineRequest {
  */
 Engine *engine_get(AioContext *ctx, EngineType type);
 
+/*
+ * Whether this process may have engines of @type at all: the kernel has it,
+ * and neither seccomp nor a sysctl forbids it. That memory or descriptors are
+ * short just now is no reason. Asked once, and remembered. False with @error.
+ * Context: main
+ */
+bool engine_is_permitted(EngineType type, GError **error);
+
 EngineType engine_type(const Engine *engine);
 const char *engine_type_name(EngineType type); /* "threads", "native", ... */
 bool engine_type_parse(const char *name, EngineType *type);

@@ -19,6 +19,7 @@
 #include "takeover.h"
 #include "block/control.h"
 #include "block/debug.h"
+#include "block/engine.h"
 #include "block/graph.h"
 #include "block/log.h"
 #include "block/throttle.h"
@@ -231,6 +232,8 @@ static bool confine(Daemon *daemon, GError **error)
     if (cmdline->takeover) {
         sandbox_may_remove(&daemon->sandbox, cmdline->takeover);
     }
+    /* what the host says counts for files of later, not what we then forbid */
+    engine_is_permitted(ENGINE_IO_URING, NULL);
     return sandbox_enter(&daemon->sandbox, error);
 }
 

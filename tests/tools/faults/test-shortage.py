@@ -1,0 +1,251 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Hosts that are short of something: io_uring is forbidden, Linux AIO's
+requests or locked memory are used up. Programs say in a line what is missing,
+and end or do without; what is served is right.
+
+Usage: test-shortage.py DAEMON VBLK_BENCH VBLK_IMG VBLK_IO
+"""
+
+import os
+import re
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+import seccomp
+
+DAEMON, BENCH, IMG, IO = (os.path.abspath(path) for path in sys.argv[1:5])
+TIMEOUT = 60
+PR_CAPBSET_DROP, CAP_IPC_LOCK = 24, 14
+NOBODY = 65534
+MIB = 1 << 20
+CASES = []
+
+
+class Skip(Exception):
+    """Why a case cannot run here."""
+
+
+def case(function):
+    """A test by the name of its function."""
+    CASES.append(function)
+    return function
+
+
+def node(aio):
+    """The command line's beginning."""
+    return ["--blockdev", f"driver=file,node-name=n,filename=a.img,aio={aio},"
+            "cache.direct=on,discard=unmap"]
+
+
+def command(aio):
+    """A daemon with one disk on two IOThreads."""
+    return [DAEMON, "--object", "iothread,id=t0", "--object", "iothread,id=t1",
+            *node(aio), "--export", "vhost-user-blk,id=e,node-name=n,writable=on,"
+            "num-queues=2,iothread.0=t0,iothread.1=t1,addr.type=unix,addr.path=s"]
+
+
+def connects():
+    """Somebody listens."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect("s")
+            return True
+        except OSError:
+            return False
+
+
+def wait_for(process):
+    """Until it serves or has ended; whether it serves."""
+    deadline = time.monotonic() + TIMEOUT
+    while process.poll() is None and not connects():
+        assert time.monotonic() < deadline, "neither serves nor ends"
+        time.sleep(0.005)
+    return process.poll() is None
+
+
+def load(**more):
+    """A verifying load on the daemon."""
+    return subprocess.run(
+        [BENCH, "--socket=s", "--rw=randrw", "--verify=pattern", "--iodepth=16",
+         "--numjobs=2", "--number_ios=1500", "--bs=8k", "--eta=never", "--syscalls=off",
+         f"--timeout={TIMEOUT}s"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, timeout=2 * TIMEOUT, check=False, **more)
+
+
+def start(aio, preexec):
+    """The daemon, in trouble from the beginning."""
+    return subprocess.Popen(command(aio), stdin=subprocess.DEVNULL,
+                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                            text=True, preexec_fn=preexec)
+
+
+def serves(aio, preexec, *warnings, perhaps=()):
+    """It serves what is right, and says no more than these."""
+    with start(aio, preexec) as process:
+        try:
+            assert wait_for(process), process.stderr.read()
+            result = load()
+        finally:
+            process.send_signal(signal.SIGTERM)
+            _, errors = process.communicate(timeout=TIMEOUT)
+    assert result.returncode == 0, result.stderr
+    assert process.returncode == 0, (process.returncode, errors)
+    lines = errors.splitlines()
+    warnings = warnings or perhaps[:len(lines)]
+    assert len(lines) == len(warnings), errors
+    for line, pattern in zip(lines, warnings):
+        assert re.search(pattern, line), line
+
+
+def refused(words, preexec, pattern):
+    """It ends with status 1 and one line."""
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, timeout=TIMEOUT,
+                          check=False, preexec_fn=preexec)
+    lines = done.stderr.splitlines()
+    assert done.returncode == 1, (done.returncode, done.stderr)
+    assert len(lines) == 1 and re.search(pattern, lines[0]), done.stderr
+
+
+def filtered(*rules):
+    """A seccomp filter."""
+    if not seccomp.available():
+        raise Skip("the numbers of system calls are those of x86-64")
+    return seccomp.refuse(rules)
+
+
+# --- io_uring is forbidden ---
+
+FORBIDDEN = {
+    "EPERM": r"io_uring_setup: Operation not permitted \(forbidden by a seccomp profile "
+             r"or by the sysctl kernel\.io_uring_disabled\)$",
+    "ENOSYS": r"io_uring_setup: Function not implemented \(the kernel lacks io_uring, "
+              r"or a seccomp profile hides it\)$",
+}
+
+
+@case
+def io_uring_forbidden_is_said():
+    for name, why in FORBIDDEN.items():
+        rules = filtered(("io_uring_setup", name))
+        why = "Unable to use io_uring: " + why
+        refused(command("io_uring"), rules, "blockdev 'n': " + why)
+        refused([IMG, "bench", "-c", "1", "-i", "io_uring", "-f", "raw", "a.img"], rules,
+                "Could not open 'a.img': " + why)
+        refused([IO, "-i", "io_uring", "-f", "raw", "-c", "read 0 512", "a.img"], rules,
+                "a.img.*" + why)
+
+
+@case
+def io_uring_forbidden_halfway():
+    for name in FORBIDDEN:
+        refused(command("io_uring"), filtered(("io_uring_enter", name)),
+                "Unable to use io_uring: io_uring_enter: ")
+
+
+@case
+def auto_does_without_io_uring():
+    for call in "io_uring_setup", "io_uring_enter":
+        for name in FORBIDDEN:
+            serves("auto", filtered((call, name)))
+
+
+@case
+def auto_does_without_any():
+    serves("auto", filtered(("io_uring_setup", "EPERM"), ("io_setup", "ENOSYS")),
+           *["warning: .*aio=auto"] * 2)
+
+
+# --- Linux AIO's requests are used up ---
+
+@case
+def aio_max_nr_used_up():
+    serves("native", filtered(("io_setup", "EAGAIN")),
+           *["warning: aio=native: io_setup: .*aio-max-nr.*; using aio=threads instead$"] * 2)
+    serves("auto", filtered(("io_setup", "EAGAIN")))
+
+
+@case
+def aio_max_nr_nearly_used_up():
+    serves("native", filtered(("io_setup", "EAGAIN", 128)))
+
+
+# --- locked memory is used up ---
+
+def no_locked_memory():
+    """For preexec_fn."""
+    seccomp.LIBC.prctl(PR_CAPBSET_DROP, CAP_IPC_LOCK, 0, 0, 0)
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+
+
+NO_LOCKED_MEMORY = [
+    r"warning: aio=io_uring: io_uring_setup: Cannot allocate memory \(raise the "
+    r"locked memory limit, ulimit -l\); using aio=threads instead$"] * 2
+
+
+@case
+def no_locked_memory_at_all():
+    """Not all kernels count rings as locked: then nothing is said."""
+    if os.getuid() != 0:
+        raise Skip("not root: CAP_IPC_LOCK cannot be dropped")
+    os.chmod(".", 0o777)
+    os.chmod("a.img", 0o666)
+    serves("io_uring", no_locked_memory, perhaps=NO_LOCKED_MEMORY)
+    serves("native", no_locked_memory)
+    serves("auto", no_locked_memory)
+
+
+@case
+def io_uring_has_no_memory():
+    serves("io_uring", filtered(("io_uring_setup", "ENOMEM")),
+           *NO_LOCKED_MEMORY)
+    serves("auto", filtered(("io_uring_setup", "ENOMEM")))
+
+
+def run_case(function):
+    """In a folder of its own."""
+    folder = tempfile.mkdtemp(prefix="vblk-shortage-")
+    os.chdir(folder)
+    with open("a.img", "wb") as file:
+        file.truncate(8 * MIB)
+    try:
+        function()
+    finally:
+        os.chdir("/")
+        shutil.rmtree(folder)
+
+
+def main():
+    """Prints TAP."""
+    failures = 0
+    only = sys.argv[5:]
+    cases = [c for c in CASES if not only or c.__name__ in only]
+    print(f"1..{len(cases)}", flush=True)
+    for i, function in enumerate(cases, 1):
+        name = function.__name__.replace("_", "-")
+        try:
+            run_case(function)
+        except Skip as err:
+            print(f"ok {i} - {name} # SKIP {err}", flush=True)
+            continue
+        except (AssertionError, OSError, subprocess.SubprocessError) as err:
+            failures += 1
+            print(f"not ok {i} - {name}", flush=True)
+            print("# " + repr(err).replace("\n", "\n# "), flush=True)
+            continue
+        print(f"ok {i} - {name}", flush=True)
+    return 1 if failures else 0
+
+
+sys.exit(main())

@@ -2,12 +2,15 @@
 /*
  * Log lines for the administrator, for events that have no caller to return
  * an error to. Called from every thread; the program may redirect the lines.
+ * A short line takes no memory: that memory is short may be what it says.
  */
 #include "block/log.h"
 
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
+
+#define SHORT_LINE 512
 
 /* Not a GMutex: ThreadSanitizer knows this one. */
 static pthread_mutex_t sink_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -68,9 +71,17 @@ static int limit_pass(LogLimit *limit)
 static void log_line(LogLevel level, LogLimit *limit, const char *fmt,
                      va_list ap)
 {
-    g_autofree char *line = g_strdup_vprintf(fmt, ap);
+    g_autofree char *long_line = NULL;
+    char short_line[SHORT_LINE];
+    const char *line = short_line;
+    va_list again;
     int dropped;
 
+    va_copy(again, ap);
+    if (vsnprintf(short_line, sizeof(short_line), fmt, ap) >= SHORT_LINE) {
+        line = long_line = g_strdup_vprintf(fmt, again);
+    }
+    va_end(again);
     pthread_mutex_lock(&sink_lock);
     dropped = limit ? limit_pass(limit) : 0;
     if (dropped > 0) {

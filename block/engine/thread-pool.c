@@ -99,6 +99,18 @@ static Worker *pool_free_slot(ThreadPool *pool)
     return NULL;
 }
 
+/* Memory may be what is lacking: nothing here allocates any. */
+static void pool_warn(ThreadPool *pool, int err, unsigned alive)
+{
+    char text[64];
+
+    if (!pool->warned) {
+        log_warn("cannot start a worker thread: %s; going on with %u",
+                 strerror_r(err, text, sizeof(text)), alive);
+        pool->warned = true;
+    }
+}
+
 /* Returns false when there can be no more now. */
 static bool pool_start_worker(ThreadPool *pool)
 {
@@ -115,11 +127,7 @@ static bool pool_start_worker(ThreadPool *pool)
     if (err) {
         worker->state = WORKER_FREE;
         __atomic_fetch_sub(&pool->alive, 1, __ATOMIC_SEQ_CST);
-        if (!pool->warned) {
-            log_warn("cannot start a worker thread: %s; going on with %u",
-                     g_strerror(err), alive - 1);
-            pool->warned = true;
-        }
+        pool_warn(pool, err, alive - 1);
         return false;
     }
     if (alive > pool->peak) {

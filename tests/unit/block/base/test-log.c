@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Log lines reach the sink whole, with their level, from any thread. */
 #include "block/log.h"
+#include "tests/lib/count.h"
 
 #include <string.h>
 
@@ -36,6 +37,44 @@ static void test_levels(void)
     g_assert_cmpuint(seen.lines, ==, 3);
     log_set_sink(NULL, NULL);
     g_free(seen.line);
+}
+
+/* Whole, however long. */
+static void test_long_line(void)
+{
+    g_autofree char *text = g_strnfill(2000, 'x');
+    Seen seen = { 0 };
+
+    log_set_sink(remember, &seen);
+    log_warn("%s", text);
+    g_assert_cmpstr(seen.line, ==, text);
+    text[511] = '\0';
+    log_warn("%s", text);
+    g_assert_cmpstr(seen.line, ==, text);
+    log_set_sink(NULL, NULL);
+    g_free(seen.line);
+}
+
+static void count_line(LogLevel level, const char *line, void *opaque)
+{
+    ++*(unsigned *)opaque;
+}
+
+/* That memory is short can be said without memory. */
+static void test_no_allocation(void)
+{
+    unsigned lines = 0, allocations;
+
+    if (!count_available()) {
+        g_test_skip("allocations cannot be counted under a sanitizer");
+        return;
+    }
+    log_set_sink(count_line, &lines);
+    allocations = count_allocations();
+    log_warn("cannot start a worker thread: %s", "Cannot allocate memory");
+    g_assert_cmpuint(count_allocations(), ==, allocations);
+    g_assert_cmpuint(lines, ==, 1);
+    log_set_sink(NULL, NULL);
 }
 
 /* A flood shows its beginning; what comes after says how much was left out. */
@@ -104,6 +143,8 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/log/levels", test_levels);
+    g_test_add_func("/log/long-line", test_long_line);
+    g_test_add_func("/log/no-allocation", test_no_allocation);
     g_test_add_func("/log/limit", test_limit);
     g_test_add_func("/log/threads", test_threads);
     g_test_add_func("/log/default-sink", test_default_sink);

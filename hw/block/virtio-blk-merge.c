@@ -121,12 +121,13 @@ void virtio_blk_merge_add(MultiReqBuffer *mrb, VirtIOBlockReq *req)
     *slot_of(mrb, req->op, group->end) = group - mrb->groups;
 }
 
+/* NULL: there is no memory. */
 static MergeIov *take_iov(MultiReqBuffer *mrb)
 {
     MergeIov *buf = mrb->free_iov;
 
     if (!buf) {
-        return g_new(MergeIov, 1);
+        return g_try_new(MergeIov, 1);
     }
     mrb->free_iov = buf->next;
     return buf;
@@ -153,19 +154,40 @@ static unsigned join_iov(struct iovec *dst, const MergeGroup *group)
     return n;
 }
 
-static void submit_group(MultiReqBuffer *mrb, const MergeGroup *group)
+static void submit_merged(MultiReqBuffer *mrb, const MergeGroup *group,
+                          MergeIov *buf)
 {
     VirtIOBlockReq *req = group->first;
 
-    if (group->n_reqs > 1) {
-        MergeIov *buf = take_iov(mrb);
-
-        req->mr_iov = buf;
-        req->block.iov = buf->iov;
-        req->block.niov = join_iov(buf->iov, group);
-        req->block.bytes = group->end - group->start;
-    }
+    req->mr_iov = buf;
+    req->block.iov = buf->iov;
+    req->block.niov = join_iov(buf->iov, group);
+    req->block.bytes = group->end - group->start;
     mrb->submit(req, mrb->opaque);
+}
+
+static void submit_each(MultiReqBuffer *mrb, const MergeGroup *group)
+{
+    VirtIOBlockReq *req = group->first;
+
+    while (req) {
+        VirtIOBlockReq *next = req->mr_next;
+
+        req->mr_next = NULL;
+        mrb->submit(req, mrb->opaque);
+        req = next;
+    }
+}
+
+static void submit_group(MultiReqBuffer *mrb, const MergeGroup *group)
+{
+    MergeIov *buf = group->n_reqs > 1 ? take_iov(mrb) : NULL;
+
+    if (buf) {
+        submit_merged(mrb, group, buf);
+    } else {
+        submit_each(mrb, group);
+    }
 }
 
 void virtio_blk_merge_submit(MultiReqBuffer *mrb)

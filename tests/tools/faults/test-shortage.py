@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Hosts that are short of something: io_uring is forbidden, Linux AIO's
-requests or locked memory are used up. Programs say in a line what is missing,
-and end or do without; what is served is right.
+requests or locked memory are used up, there is little memory at all. Programs
+say in a line what is missing, and end or do without; what is served is right.
 
 Usage: test-shortage.py DAEMON VBLK_BENCH VBLK_IMG VBLK_IO
 """
@@ -26,6 +26,7 @@ PR_CAPBSET_DROP, CAP_IPC_LOCK = 24, 14
 NOBODY = 65534
 MIB = 1 << 20
 CASES = []
+NOTES = []
 
 
 class Skip(Exception):
@@ -213,6 +214,56 @@ def io_uring_has_no_memory():
     serves("auto", filtered(("io_uring_setup", "ENOMEM")))
 
 
+# --- there is little memory at all ---
+
+OUT_OF_MEMORY = re.compile(r"failed to (allocate|map)|[Cc]annot allocate|"
+                           r"Resource temporarily unavailable|Error creating thread")
+
+
+def limited(bytes_):
+    """For preexec_fn."""
+    return lambda: resource.setrlimit(resource.RLIMIT_AS, (bytes_, bytes_))
+
+
+def under_limit(aio, mib):
+    """Starts, or says what it lacks; serves right, or ends. What it did."""
+    with start(aio, limited(mib * MIB)) as process:
+        ready = wait_for(process)
+        result = load() if ready else None
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=TIMEOUT)
+    if process.returncode != 0:
+        # GLib's last words take memory as well, until the stack is full
+        assert OUT_OF_MEMORY.search(errors) or process.returncode == -signal.SIGSEGV, \
+            (mib, process.returncode, errors)
+        return "ended while it served" if ready else "ended"
+    assert ready
+    if result.returncode != 0:
+        assert "expected" not in result.stderr and "verify" not in result.stderr, \
+            (mib, result.stderr)
+        return "served in part"
+    return "served"
+
+
+@case
+def little_memory():
+    """More and more of it, until all is well."""
+    with open(DAEMON, "rb") as file:
+        if b"__asan_init" in file.read() or b"__tsan_init" in file.read():
+            raise Skip("sanitizers want address space without end")
+    for aio in "threads", "native", "io_uring":
+        seen = {}
+        for mib in (*range(8, 56, 8), *range(56, 120, 2), *range(120, 1000, 20)):
+            what = under_limit(aio, mib)
+            seen.setdefault(what, []).append(mib)
+            if what == "served" and len(seen[what]) == 3:
+                break
+        assert "served" in seen, seen
+        NOTES.append(f"{aio}: " + ", ".join(
+            f"{what} at {at[0]} to {at[-1]} MiB ({len(at)})" for what, at in seen.items()))
+
+
 def run_case(function):
     """In a folder of its own."""
     folder = tempfile.mkdtemp(prefix="vblk-shortage-")
@@ -245,6 +296,8 @@ def main():
             print("# " + repr(err).replace("\n", "\n# "), flush=True)
             continue
         print(f"ok {i} - {name}", flush=True)
+    for note in NOTES:
+        print(f"# {note}")
     return 1 if failures else 0
 
 

@@ -307,8 +307,39 @@ static void test_no_descriptors(gconstpointer engine)
     host_close(&host);
 }
 
+/* Nobody can be let in; when there is room again, who waited is served. */
+static void test_no_room_to_accept(gconstpointer engine)
+{
+    VuMessage msg = { .header = { .request = VU_GET_FEATURES,
+                                  .flags = VU_VERSION } };
+    unsigned fds;
+    Host host;
+
+    host_open(&host, engine);
+    expect_service(&host);
+    fds = expect_service(&host);
+    for (unsigned i = 0; i < seeds_count() / EVERY + 1; i++) {
+        int sock;
+
+        test_daemon_limit_fds(host.daemon, 3);
+        sock = vu_connect(test_daemon_socket(host.daemon, 0));
+        g_assert_true(vu_send(sock, &msg, NULL, 0));
+        host.tried++;
+        test_daemon_limit_fds(host.daemon, 1024);
+        g_assert_cmpint(vu_read(sock, &msg, 30000), ==, 0);
+        host.finished++;
+        close(sock);
+        g_assert_cmpuint(expect_service(&host), ==, fds);
+        msg.header = (VuHeader){ .request = VU_GET_FEATURES,
+                                 .flags = VU_VERSION };
+    }
+    host_close(&host);
+}
+
 static void add_tests(const char *engine)
 {
+    g_autofree char *accept =
+        g_strdup_printf("/vhost-user-blk-shortage/accept/%s", engine);
     g_autofree char *shortage =
         g_strdup_printf("/vhost-user-blk-shortage/chance/%s", engine);
     g_autofree char *fds =
@@ -316,6 +347,7 @@ static void add_tests(const char *engine)
 
     g_test_add_data_func(shortage, engine, test_shortage);
     g_test_add_data_func(fds, engine, test_no_descriptors);
+    g_test_add_data_func(accept, engine, test_no_room_to_accept);
 }
 
 int main(int argc, char **argv)

@@ -25,6 +25,7 @@ struct DiskModel {
     GPtrArray **history;  /* of each sector: changes, oldest first, or NULL */
     GPtrArray *changes;   /* owned */
     GArray *flushes;      /* of ModelFlush */
+    GArray *answered;     /* likewise: what the next process has to find */
     uint64_t now;
 };
 
@@ -37,6 +38,7 @@ DiskModel *disk_model_new(int64_t bytes)
     model->history = g_new0(GPtrArray *, model->sectors);
     model->changes = g_ptr_array_new_with_free_func(g_free);
     model->flushes = g_array_new(false, false, sizeof(ModelFlush));
+    model->answered = g_array_new(false, false, sizeof(ModelFlush));
     return model;
 }
 
@@ -47,6 +49,7 @@ static void drop_history(DiskModel *model)
     }
     g_ptr_array_set_size(model->changes, 0);
     g_array_set_size(model->flushes, 0);
+    g_array_set_size(model->answered, 0);
 }
 
 void disk_model_free(DiskModel *model)
@@ -55,6 +58,7 @@ void disk_model_free(DiskModel *model)
     g_free(model->history);
     g_ptr_array_unref(model->changes);
     g_array_unref(model->flushes);
+    g_array_unref(model->answered);
     g_free(model);
 }
 
@@ -153,6 +157,13 @@ void disk_model_flushed(DiskModel *model, uint64_t began, unsigned at)
     ModelFlush flush = { began, at };
 
     g_array_append_val(model->flushes, flush);
+}
+
+void disk_model_answered(DiskModel *model, unsigned at)
+{
+    ModelFlush answered = { model->now++, at };
+
+    g_array_append_val(model->answered, answered);
 }
 
 /* --- checking --- */
@@ -258,19 +269,33 @@ static unsigned count_promised(const DiskModel *model, uint64_t since,
     return promised;
 }
 
-unsigned disk_model_check_cut(DiskModel *model, const void *buf, unsigned at)
+/* Up to when everything is there that was so far when the log was @at. */
+static uint64_t last_before(const GArray *flushes, unsigned at)
 {
     uint64_t since = 0;
 
-    for (unsigned i = 0; i < model->flushes->len; i++) {
-        ModelFlush flush = g_array_index(model->flushes, ModelFlush, i);
+    for (unsigned i = 0; i < flushes->len; i++) {
+        ModelFlush flush = g_array_index(flushes, ModelFlush, i);
 
         if (flush.at <= at) {
             since = MAX(since, flush.began);
         }
     }
+    return since;
+}
+
+unsigned disk_model_check_cut(DiskModel *model, const void *buf, unsigned at)
+{
+    uint64_t since = last_before(model->flushes, at);
+
     check(model, buf, 0, model->sectors * MODEL_SECTOR, since, at);
     return count_promised(model, since, at);
+}
+
+void disk_model_check_kill(DiskModel *model, const void *buf, unsigned at)
+{
+    check(model, buf, 0, model->sectors * MODEL_SECTOR,
+          last_before(model->answered, at), at);
 }
 
 void disk_model_settle(DiskModel *model, const void *buf)

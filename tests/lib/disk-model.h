@@ -47,6 +47,8 @@ uint64_t disk_model_now(DiskModel *model);
 /* A flush that began at @began (see now) is finished, and the log is at
  * @at. */
 void disk_model_flushed(DiskModel *model, uint64_t began, unsigned at);
+/* What has ended so far has to outlive the process from there on. */
+void disk_model_answered(DiskModel *model, unsigned at);
 
 /*
  * Asserts that @buf may have been read at @offset by a read that began at
@@ -57,6 +59,8 @@ void disk_model_check(DiskModel *model, const void *buf, int64_t offset,
 /* The same for a disk that lost power when its log was @at. Returns how many
  * sectors had been promised to outlast that. */
 unsigned disk_model_check_cut(DiskModel *model, const void *buf, unsigned at);
+/* And for one whose writer was killed then; see disk_model_answered(). */
+void disk_model_check_kill(DiskModel *model, const void *buf, unsigned at);
 
 /* After a check of the whole disk: what was found is what it contains now. */
 void disk_model_settle(DiskModel *model, const void *buf);

@@ -41,6 +41,21 @@ const StormConfig storm_configs[] = {
     { .name = "data-file-raw", .create = "cluster_size=16k,data_file_raw=on",
       .options = "", .disk = "", .bytes = 2 << 20, .data_file = true,
       .data_raw = true },
+    { .name = "outlived", .create = "cluster_size=64k", .options = "",
+      .disk = "", .bytes = 32 << 20, .outlived = true },
+    { .name = "outlived-small-clusters", .create = "cluster_size=512",
+      .options = "", .disk = "", .bytes = 1 << 20, .outlived = true },
+    { .name = "outlived-backing", .create = "cluster_size=8k", .options = "",
+      .disk = "", .bytes = 8 << 20, .backing = 3 << 19, .outlived = true },
+    { .name = "outlived-subclusters",
+      .create = "extended_l2=on,cluster_size=16k", .options = "", .disk = "",
+      .bytes = 4 << 20, .outlived = true },
+    { .name = "outlived-small-caches", .create = "cluster_size=512",
+      .options = ",l2-cache-size=2k,refcount-cache-size=2k", .disk = "",
+      .bytes = 2 << 20, .outlived = true },
+    { .name = "outlived-lazy", .create = "lazy_refcounts=on,cluster_size=4k",
+      .options = "", .disk = "", .bytes = 2 << 20, .lazy = true,
+      .outlived = true },
     { .name = "threads", .create = "cluster_size=16k", .options = "",
       .disk = "", .bytes = 8 << 20, .engine = "threads" },
     { .name = "native", .create = "cluster_size=64k", .options = "",
@@ -238,6 +253,7 @@ static void op_done(StormOp *op)
     if (op->change) {
         if (ret == 0) {
             disk_model_end(run->model, op->change);
+            disk_model_answered(run->model, test_disk_log_length(run->disk));
         } else {
             disk_model_fail(run->model, op->change);
         }
@@ -528,17 +544,28 @@ void storm_run(Storm *run, unsigned ops, unsigned delay)
     unsigned end = run->done + ops;
 
     run->bs = open_disk(run, "d", delay);
+    bdrv_add_outlived(run->bs, run->config->outlived);
     run->cluster = cluster_of(run->bs);
     while (run->done < end) {
         start_op(run);
     }
     drain(run, 0);
     test_disk_fail(run->disk, BLOCK_WRITE, 0, 0); /* close tells nobody */
+    bdrv_add_outlived(run->bs, -run->config->outlived);
     test_detach_unref(run->bs);
     run->bs = NULL;
 }
 
-/* --- loss of power --- */
+/* --- loss of power, and of the process --- */
+
+/* What is left on @cut, as Debian's tools see it. Frees @cut. */
+static char *read_cut(Storm *run, TestDisk *cut)
+{
+    test_disk_store(cut, run->image);
+    check_with_qemu(run, "-r");
+    test_disk_free(cut);
+    return read_with_qemu(run);
+}
 
 void storm_check_cut(Storm *run, unsigned at)
 {
@@ -546,11 +573,18 @@ void storm_check_cut(Storm *run, unsigned at)
     g_autofree char *theirs = NULL;
 
     test_disk_cut(run->disk, at, run->rand, cut);
-    test_disk_store(cut, run->image);
-    check_with_qemu(run, "-r");
-    theirs = read_with_qemu(run);
+    theirs = read_cut(run, cut);
     disk_model_check_cut(run->model, theirs, at);
-    test_disk_free(cut);
+}
+
+void storm_check_kill(Storm *run, unsigned at)
+{
+    TestDisk *cut = test_disk_new("cut", 1);
+    g_autofree char *theirs = NULL;
+
+    test_disk_kill(run->disk, at, cut);
+    theirs = read_cut(run, cut);
+    disk_model_check_kill(run->model, theirs, at);
 }
 
 void storm_settle(Storm *run)

@@ -26,6 +26,7 @@ typedef struct StormConfig {
     bool data_raw;        /* and others may read it there */
     bool data_file;       /* the guest's data is in a file of its own */
     const char *engine;   /* a file of the host is below, with this aio */
+    bool outlived;        /* by the guest: it means to go on when we die */
 } StormConfig;
 
 /* Ends with one without a name. */
@@ -76,6 +77,10 @@ void storm_check(Storm *storm);
 /* What would be left of it had power failed when the log was @at long: clean
  * but for leaks, and nothing lost that had been flushed. */
 void storm_check_cut(Storm *storm, unsigned at);
+
+/* The same for a process that was killed, of a guest that outlives it: all
+ * that had been answered is there. */
+void storm_check_kill(Storm *storm, unsigned at);
 
 /* The model takes what the image contains for granted, and so does the disk:
  * after requests that failed, and a check. */

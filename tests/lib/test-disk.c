@@ -272,6 +272,15 @@ void test_disk_cut(const TestDisk *disk, unsigned length, GRand *rand,
     }
 }
 
+void test_disk_kill(const TestDisk *disk, unsigned length, TestDisk *cut)
+{
+    g_byte_array_set_size(cut->data, 0);
+    g_byte_array_append(cut->data, disk->before->data, disk->before->len);
+    for (unsigned i = 0; i < length; i++) {
+        replay(cut, disk->log->pdata[i]);
+    }
+}
+
 /* --- failures --- */
 
 void test_disk_fail(TestDisk *disk, BlockOp op, unsigned after,

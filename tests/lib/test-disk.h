@@ -42,6 +42,10 @@ bool test_disk_is_flush(const TestDisk *disk, unsigned i);
 void test_disk_cut(const TestDisk *disk, unsigned length, GRand *rand,
                    TestDisk *cut);
 
+/* And what is left when the process is killed then: everything, for the
+ * kernel has it. */
+void test_disk_kill(const TestDisk *disk, unsigned length, TestDisk *cut);
+
 /* Of the requests of kind @op that are not reads, the one after @after others
  * fails with -EIO; @count of them do. */
 void test_disk_fail(TestDisk *disk, BlockOp op, unsigned after,

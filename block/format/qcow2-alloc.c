@@ -213,8 +213,8 @@ int coroutine_fn qcow2_co_alloc_some(BlockDriverState *bs, uint64_t max,
     return alloc_run(bs, 1, max, found);
 }
 
-int64_t coroutine_fn qcow2_co_alloc_row(BlockDriverState *bs, uint64_t bytes,
-                                        bool *fresh)
+int64_t coroutine_fn qcow2_co_alloc_clusters(BlockDriverState *bs,
+                                             uint64_t bytes)
 {
     Qcow2State *s = bs->opaque;
     uint64_t clusters = qcow2_size_to_clusters(s, bytes);
@@ -226,16 +226,8 @@ int64_t coroutine_fn qcow2_co_alloc_row(BlockDriverState *bs, uint64_t bytes,
         return ret;
     }
     host = found.first << s->cluster_bits;
-    *fresh = qcow2_co_use_clusters(bs, host, clusters << s->cluster_bits);
+    qcow2_co_use_clusters(bs, host, clusters << s->cluster_bits);
     return host;
-}
-
-int64_t coroutine_fn qcow2_co_alloc_clusters(BlockDriverState *bs,
-                                             uint64_t bytes)
-{
-    bool fresh;
-
-    return qcow2_co_alloc_row(bs, bytes, &fresh);
 }
 
 /* How many of @clusters from @first on are free; or an errno. */

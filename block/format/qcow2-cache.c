@@ -21,7 +21,7 @@
  * A slot that is being read is in no chain yet, so that qcow2_cache_peek()
  * sees whole tables only.
  */
-#include "qcow2.h"
+#include "qcow2-write.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -418,6 +418,9 @@ int coroutine_fn qcow2_cache_flush(Qcow2Cache *cache)
 
     if (ret == 0) {
         ret = bdrv_co_flush(cache->bs->file);
+    }
+    if (ret == 0 && cache == s->refcount_cache) {
+        qcow2_ahead_is_stable(cache->bs);
     }
     if (ret == 0 && cache == s->l2_cache) {
         ret = qcow2_co_flush_l1(cache->bs);

@@ -214,6 +214,9 @@ int coroutine_fn qcow2_co_settle(BlockDriverState *bs)
     unsigned before;
     int ret;
 
+    co_mutex_lock(&s->lock);
+    qcow2_co_give_ahead_back(bs);
+    co_mutex_unlock(&s->lock);
     do {
         before = s->write->frees->len;
         ret = qcow2_co_flush_metadata(bs);

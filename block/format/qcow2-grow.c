@@ -63,6 +63,19 @@ bool coroutine_fn qcow2_co_use_clusters(BlockDriverState *bs, int64_t host,
     return fresh;
 }
 
+void qcow2_unuse_clusters(BlockDriverState *bs, int64_t host, int64_t bytes)
+{
+    Qcow2State *s = bs->opaque;
+    Qcow2WriteState *w = s->write;
+
+    if (w->used_end == host + bytes) {
+        w->used_end = host;
+    }
+    if (w->fresh_from == host + bytes) {
+        w->fresh_from = host;
+    }
+}
+
 /* Behind the last cluster that is in use, but not below @from. An image may
  * have clusters in use behind its end that we have not made. */
 static int64_t coroutine_fn find_end(BlockDriverState *bs, int64_t from,

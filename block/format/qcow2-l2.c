@@ -108,6 +108,7 @@ typedef struct NewTable {
     int64_t offset;
     uint64_t from; /* 0: all zeroes */
     bool fresh;    /* which is what is there */
+    bool counted;  /* what counts it is stable */
 } NewTable;
 
 /* A slice, @at from the start. */
@@ -148,7 +149,7 @@ static int coroutine_fn fill_table(BlockDriverState *bs,
 {
     Qcow2State *s = bs->opaque;
     uint64_t step = (uint64_t)s->l2_slice_entries * s->l2_entry_bytes;
-    int ret = qcow2_co_order_l2(bs);
+    int ret = table->counted ? 0 : qcow2_co_order_l2(bs);
 
     for (uint64_t at = 0; at < (uint64_t)s->cluster_size && ret == 0;
          at += step) {
@@ -162,12 +163,15 @@ static int coroutine_fn make_table(BlockDriverState *bs, unsigned index,
 {
     Qcow2State *s = bs->opaque;
     NewTable table = { .from = old };
-    int ret;
+    Qcow2Row row;
+    int ret = qcow2_co_take_row(bs, 1, &row);
 
-    table.offset = qcow2_co_alloc_row(bs, s->cluster_size, &table.fresh);
-    if (table.offset < 0) {
-        return table.offset;
+    if (ret < 0) {
+        return ret;
     }
+    table.offset = row.first << s->cluster_bits;
+    table.fresh = row.fresh;
+    table.counted = row.counted;
     if (old) {
         bdrv_co_debug_event(bs->file, BLKDBG_L2_ALLOC_COW_READ);
     }

@@ -145,15 +145,10 @@ void coroutine_fn qcow2_co_link_runs(BlockDriverState *bs)
     Qcow2State *s = bs->opaque;
     Qcow2WriteState *w = s->write;
     Qcow2Run *run;
-    int order;
 
-    if (!w->done.head) {
-        return;
-    }
-    order = qcow2_co_order_l2(bs);
     while ((run = qcow2_run_list_take(&w->done))) {
-        if (run->ret == 0) {
-            run->ret = order;
+        if (run->ret == 0 && !run->counted) {
+            run->ret = qcow2_co_order_l2(bs);
         }
         finish_run(run, link_run(run));
     }

@@ -34,8 +34,7 @@ typedef struct Plan {
     Qcow2RunList runs;
     Qcow2Run *run;           /* the last one, which may get longer */
     uint64_t needed;         /* clusters still to be allocated */
-    Qcow2Found found;        /* clusters allocated and not given out yet */
-    bool found_fresh;
+    Qcow2Row found;          /* clusters allocated and not given out yet */
 } Plan;
 
 static int64_t round_down(int64_t offset, int64_t unit)
@@ -225,24 +224,20 @@ static void count_clusters(Plan *plan)
 
 /* Up to @max clusters in a row. */
 static int coroutine_fn take_clusters(Plan *plan, uint64_t max,
-                                      Qcow2Found *taken)
+                                      Qcow2Row *taken)
 {
-    Qcow2State *s = plan->s;
-    Qcow2Found found;
+    Qcow2Row found;
     int ret;
 
     if (plan->found.clusters == 0) {
-        ret = qcow2_co_alloc_some(plan->bs, MAX(plan->needed, 1), &found);
+        ret = qcow2_co_take_row(plan->bs, MAX(plan->needed, 1), &found);
         if (ret < 0) {
             return ret;
         }
         plan->found = found;
         plan->needed -= MIN(plan->needed, plan->found.clusters);
-        plan->found_fresh = qcow2_co_use_clusters(
-            plan->bs, plan->found.first << s->cluster_bits,
-            plan->found.clusters << s->cluster_bits);
     }
-    taken->first = plan->found.first;
+    *taken = plan->found;
     taken->clusters = MIN(max, plan->found.clusters);
     plan->found.first += taken->clusters;
     plan->found.clusters -= taken->clusters;
@@ -255,6 +250,7 @@ static void place_in_data_file(Plan *plan, Qcow2Piece *piece)
     const BlockDriverState *file = plan->s->data_file;
 
     piece->host = piece->guest;
+    piece->counted = true;
     piece->fresh = file->grows &&
                    qcow2_cluster_start(plan->s, piece->guest) >=
                        file->total_bytes;
@@ -298,11 +294,12 @@ static int coroutine_fn place_piece(Plan *plan, Qcow2Piece *piece,
     const Qcow2State *s = plan->s;
     int64_t start = qcow2_cluster_start(s, piece->guest);
     int64_t end = piece->guest + piece->bytes;
-    Qcow2Found taken;
+    Qcow2Row taken;
     int ret;
 
     *rest = NULL;
     if (piece->place == QCOW2_REUSE) {
+        piece->counted = true; /* the tables have it */
         return 0;
     }
     if (qcow2_has_data_file(s)) {
@@ -313,6 +310,7 @@ static int coroutine_fn place_piece(Plan *plan, Qcow2Piece *piece,
         /* the cluster is there; what follows gets others */
         piece->host = plan->run->host + (piece->guest - plan->run->guest);
         piece->fresh = plan->run->fresh;
+        piece->counted = plan->run->counted;
         *rest = split(piece, start + s->cluster_size);
         return 0;
     }
@@ -321,7 +319,8 @@ static int coroutine_fn place_piece(Plan *plan, Qcow2Piece *piece,
         return ret;
     }
     piece->host = (taken.first << s->cluster_bits) + (piece->guest - start);
-    piece->fresh = plan->found_fresh;
+    piece->fresh = taken.fresh;
+    piece->counted = taken.counted;
     *rest = split(piece, start + (taken.clusters << s->cluster_bits));
     return 0;
 }
@@ -335,6 +334,7 @@ static bool joins(const Plan *plan, const Qcow2Piece *piece)
     int64_t start = round_down(piece->guest, piece->unit);
 
     if (!run || run->place != piece->place || run->fresh != piece->fresh ||
+        run->counted != piece->counted ||
         run->host + (piece->guest - run->guest) != piece->host) {
         return false;
     }
@@ -358,6 +358,7 @@ static void begin_run(Plan *plan, const Qcow2Piece *piece)
     run->host = piece->host - (piece->guest - run->guest);
     run->place = piece->place;
     run->fresh = piece->fresh;
+    run->counted = piece->counted;
     run->zero_source = true;
     qcow2_piece_list_init(&run->pieces);
     qcow2_run_list_add(&plan->runs, run);

@@ -16,6 +16,8 @@
  * to pending. One with FUA, or one that gave up much, is completed by another
  * coroutine, which flushes for all that there are; so is one whose guest must
  * find it after a crash of ours, but there the tables need only be written.
+ * That clusters are counted ahead for such guests (qcow2-ahead.c), a write
+ * waits for now and then.
  */
 #include "qcow2-write.h"
 
@@ -144,6 +146,26 @@ static void complete_list(Qcow2WriteList *list)
     blk_io_unplug(ctx);
 }
 
+/* Counting ahead takes a flush, which nobody has to wait for but one, so that
+ * something is in flight meanwhile. */
+static void coroutine_fn fill_entry(void *opaque)
+{
+    Qcow2Write *write = opaque;
+
+    qcow2_co_fill_ahead(write->bs);
+    complete(write);
+}
+
+static void fill_ahead(Qcow2WriteList *list)
+{
+    Qcow2Write *write = list->head;
+
+    if (write->ret == 0 && qcow2_ahead_is_low(write->bs)) {
+        list->head = write->next;
+        coroutine_enter(coroutine_new(fill_entry, write));
+    }
+}
+
 static void coroutine_fn flush_entry(void *opaque)
 {
     Qcow2WriteState *w = opaque;
@@ -160,6 +182,7 @@ static void coroutine_fn flush_entry(void *opaque)
         for (Qcow2Write *write = list.head; write; write = write->next) {
             write->ret = ret;
         }
+        fill_ahead(&list);
         complete_list(&list);
     }
     w->flushing = false;

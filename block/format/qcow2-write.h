@@ -75,6 +75,7 @@ typedef struct Qcow2Piece {
     int64_t unit;            /* copy on write is for whole ones of this size */
     bool zero_source;        /* all that would be copied is zeroes */
     bool fresh;              /* all that is there is zeroes */
+    bool counted;            /* new clusters: in the file, and stable */
     Qcow2Run *run;           /* NULL: in place */
     struct Qcow2Piece *next; /* of its run, or of the list that it is in */
 } Qcow2Piece;
@@ -138,6 +139,7 @@ struct Qcow2Run {
     Qcow2Place place;        /* NEW: the host clusters are lost unless they
                                 get linked. REUSE */
     bool fresh;              /* they read as zeroes so far */
+    bool counted;            /* what counts them is stable */
     bool zero_source;        /* so does the guest's disk there */
     Qcow2PieceList pieces;
     int64_t filled;          /* bytes of the pieces */
@@ -179,6 +181,24 @@ static inline Qcow2Run *qcow2_run_list_take(Qcow2RunList *list)
 
 /* --- the state --- */
 
+/* Clusters that follow each other, from one that is their index on. */
+typedef struct Qcow2Row {
+    uint64_t first, clusters;
+    bool fresh;              /* they read as zeroes so far */
+    bool counted;            /* in the file, and that is stable */
+} Qcow2Row;
+
+/* qcow2-ahead.c */
+typedef struct Qcow2Ahead {
+    Qcow2Row ready, next;
+    bool next_stable;
+    bool filling;            /* a coroutine is at it */
+    uint64_t number;         /* of rows that were next so far */
+    uint64_t step;           /* clusters that are counted at once; 0: none
+                                were */
+    int64_t counted_ns;      /* when that was */
+} Qcow2Ahead;
+
 struct Qcow2WriteState {
     BlockDriverState *bs;
 
@@ -206,6 +226,8 @@ struct Qcow2WriteState {
     CoMutex compressed_lock; /* of blocks that compressed clusters share */
     uint64_t compressed_end; /* qcow2-alloc.c: where the next compressed
                                 cluster may begin; 0: in a new cluster */
+
+    Qcow2Ahead ahead;
 
     /* qcow2-grow.c */
     int64_t file_end;        /* the file is at least so long */
@@ -274,7 +296,8 @@ void qcow2_run_submit(Qcow2Run *run);
 /* Enters what is in w->done into the tables. s->lock is held. */
 void coroutine_fn qcow2_co_link_runs(BlockDriverState *bs);
 
-/* Tables that get to know clusters are written after their counts. */
+/* Tables that get to know clusters are written after their counts; to be
+ * called where these may not be stable. */
 int coroutine_fn qcow2_co_order_l2(BlockDriverState *bs);
 
 /* A slice that is pinned has changed: all of it, or @count entries. */
@@ -304,16 +327,27 @@ typedef struct Qcow2Found {
 int coroutine_fn qcow2_co_find_free(BlockDriverState *bs, uint64_t min,
                                     uint64_t max, Qcow2Found *found);
 
-/* qcow2_co_alloc_clusters(); *fresh: they read as zeroes. */
-int64_t coroutine_fn qcow2_co_alloc_row(BlockDriverState *bs, uint64_t bytes,
-                                        bool *fresh);
-
 /* The first free ones, at most @max that follow each other, become used. */
 int coroutine_fn qcow2_co_alloc_some(BlockDriverState *bs, uint64_t max,
                                      Qcow2Found *found);
 
 /* A cluster is free from now on. */
 void qcow2_note_free(BlockDriverState *bs, uint64_t cluster);
+
+/* --- qcow2-ahead.c --- */
+
+/* The next new clusters, at most @max that follow each other; they are counted
+ * and the file is long enough. Under s->lock. */
+int coroutine_fn qcow2_co_take_row(BlockDriverState *bs, uint64_t max,
+                                   Qcow2Row *row);
+
+/* All counts are stable: for the cache. Under s->lock. */
+void qcow2_ahead_is_stable(BlockDriverState *bs);
+
+/* Whether there should be more that are counted. Then somebody calls the
+ * second one, not under s->lock, in a coroutine that a request waits for. */
+bool qcow2_ahead_is_low(BlockDriverState *bs);
+void coroutine_fn qcow2_co_fill_ahead(BlockDriverState *bs);
 
 /* --- qcow2-grow.c --- */
 
@@ -323,6 +357,8 @@ void qcow2_grow_init(Qcow2WriteState *w);
  * written there. Makes the file long enough. Under s->lock. */
 bool coroutine_fn qcow2_co_use_clusters(BlockDriverState *bs, int64_t host,
                                         int64_t bytes);
+/* Of these, what nobody has written to and that is free again. */
+void qcow2_unuse_clusters(BlockDriverState *bs, int64_t host, int64_t bytes);
 
 /* --- qcow2-refcount.c: under s->lock --- */
 

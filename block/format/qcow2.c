@@ -204,11 +204,16 @@ static int coroutine_fn write_caches(BlockDriverState *bs, FlushWhat what)
     return qcow2_cache_write(s->refcount_cache);
 }
 
+static bool is_outlived(const BlockDriverState *bs)
+{
+    return __atomic_load_n(&bs->outlived, __ATOMIC_RELAXED);
+}
+
 bool qcow2_tables_are_behind(BlockDriverState *bs)
 {
     const Qcow2State *s = bs->opaque;
 
-    return __atomic_load_n(&bs->outlived, __ATOMIC_RELAXED) &&
+    return is_outlived(bs) &&
            (qcow2_cache_is_dirty(s->l2_cache) || qcow2_l1_is_dirty(bs));
 }
 
@@ -234,6 +239,9 @@ static int coroutine_fn flush_metadata(BlockDriverState *bs, FlushWhat what)
         return ret;
     }
     co_mutex_lock(&s->lock);
+    if (!is_outlived(bs)) {
+        qcow2_co_give_ahead_back(bs);
+    }
     mark = qcow2_flush_mark(bs);
     ret = write_caches(bs, what);
     co_mutex_unlock(&s->lock);
@@ -584,7 +592,11 @@ static bool coroutine_fn settle_last(BlockDriverState *bs)
 static void coroutine_fn close_entry(void *opaque)
 {
     BlockDriverState *bs = opaque;
+    Qcow2State *s = bs->opaque;
 
+    co_mutex_lock(&s->lock);
+    qcow2_co_give_ahead_back(bs);
+    co_mutex_unlock(&s->lock);
     store_bitmaps(bs);
     if (settle_last(bs)) {
         finish_file(bs);

@@ -27,6 +27,7 @@
  *       qcow2-claim.c     who waits for whom
  *     qcow2-write-compressed.c, qcow2-preallocate.c
  *     qcow2-frees.c     clusters given up, until they may be used again
+ *     qcow2-ahead.c     host clusters are counted ahead of their use
  *     qcow2-alloc.c     host clusters: finding and counting them
  *     qcow2-grow.c      the file grows ahead of what is written to it
  *     qcow2-l2.c        L2 tables are made, the L1 table grows
@@ -514,6 +515,12 @@ bool qcow2_is_unflushed(BlockDriverState *bs);
 /* Flushes until nothing is left to be freed: before refcounts are compared
  * with what is used, and at close. Nothing is in flight; not under s->lock. */
 int coroutine_fn qcow2_co_settle(BlockDriverState *bs);
+
+/* --- qcow2-ahead.c --- */
+
+/* What was counted ahead of its use and is not used is free again. Under
+ * s->lock. */
+void coroutine_fn qcow2_co_give_ahead_back(BlockDriverState *bs);
 
 /* --- qcow2-grow.c --- */
 

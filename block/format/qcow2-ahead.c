@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Clusters that are counted before anybody wants them: for guests that outlive
+ * this process. Under s->lock.
+ *
+ * What such a guest is told is written has to be found by the next process, so
+ * the tables that lead to it are in the file by then; and before them what
+ * counts the cluster has to be stable, or a loss of power could give it to two.
+ * A flush for each burst would be most of the burst's time. So clusters are
+ * counted many at a time, and the flush is paid for all of them.
+ *
+ * How it works: two rows of clusters that nobody uses yet.
+ *
+ *     ready  |######....|        counted, and that is stable
+ *     next   |..............|    counted; stable once the refcounts are flushed
+ *
+ * Data and new L2 tables go to the first of ready, when there are none left to
+ * the first of next: then the L2 tables wait for the flush as they would have
+ * to without all this, and with it the rest of next becomes ready. That is how
+ * it begins. Later, when half of what was counted last is used, next is filled
+ * in good time by a coroutine; some write waits along with it, so that who
+ * drains the node waits for it, too.
+ *
+ * How many: as many as are used in about a second, see STEP_. Nothing is ever
+ * written to them; whoever compares counts with what is in use has them given
+ * back (qcow2_co_settle()), and so does closing. A process that is killed
+ * leaves them behind as leaks, holes at the end of the file.
+ */
+#include "qcow2-write.h"
+
+#include <errno.h>
+
+/* How many clusters are counted at once. */
+#define STEP_BYTES_MIN (1024 * 1024)
+#define STEP_BYTES_MAX (64 * 1024 * 1024)
+#define STEP_MIN 4
+#define STEP_MAX 1024
+
+#define NS_PER_MS INT64_C(1000000)
+#define USED_FAST (500 * NS_PER_MS)
+#define USED_SLOW (4000 * NS_PER_MS)
+
+/* Counts need no order in an image that is dirty. */
+static bool is_wanted(BlockDriverState *bs)
+{
+    const Qcow2State *s = bs->opaque;
+
+    return __atomic_load_n(&bs->outlived, __ATOMIC_RELAXED) &&
+           !(s->incompatible & QCOW2_INCOMPAT_DIRTY);
+}
+
+static uint64_t step_min(const Qcow2State *s)
+{
+    return CLAMP((uint64_t)STEP_BYTES_MIN >> s->cluster_bits, STEP_MIN,
+                 STEP_MAX);
+}
+
+static uint64_t step_max(const Qcow2State *s)
+{
+    return CLAMP((uint64_t)STEP_BYTES_MAX >> s->cluster_bits, STEP_MIN,
+                 STEP_MAX);
+}
+
+/* More when the last ones were used up quickly, less when they lasted. */
+static uint64_t choose_step(BlockDriverState *bs)
+{
+    const Qcow2State *s = bs->opaque;
+    Qcow2Ahead *ahead = &s->write->ahead;
+    int64_t now = aio_context_now_ns(aio_context_current());
+    int64_t lasted = now - ahead->counted_ns;
+
+    if (ahead->step && lasted < USED_FAST) {
+        ahead->step *= 2;
+    } else if (lasted > USED_SLOW) {
+        ahead->step /= 2;
+    }
+    ahead->counted_ns = now;
+    ahead->step = CLAMP(ahead->step, step_min(s), step_max(s));
+    return ahead->step;
+}
+
+/* What does not grow ends somewhere. */
+static uint64_t limit_step(BlockDriverState *bs, uint64_t step)
+{
+    const Qcow2State *s = bs->opaque;
+
+    if (!bs->file->grows) {
+        int64_t left = bs->file->total_bytes - s->write->used_end;
+
+        step = MIN(step, (uint64_t)MAX(left, 0) >> s->cluster_bits);
+    }
+    return step;
+}
+
+/* The next row; its first @now clusters are wanted at once. */
+static int coroutine_fn count_next(BlockDriverState *bs, uint64_t now)
+{
+    Qcow2State *s = bs->opaque;
+    Qcow2Ahead *ahead = &s->write->ahead;
+    uint64_t step = limit_step(bs, choose_step(bs));
+    Qcow2Found found;
+    int ret;
+
+    if (now + step == 0) {
+        return 0;
+    }
+    ret = qcow2_co_alloc_some(bs, now + step, &found);
+    if (ret < 0) {
+        return ret;
+    }
+    ahead->number++;
+    ahead->next_stable = false;
+    ahead->next = (Qcow2Row){
+        .first = found.first,
+        .clusters = found.clusters,
+        .fresh = qcow2_co_use_clusters(bs, found.first << s->cluster_bits,
+                                       found.clusters << s->cluster_bits),
+    };
+    return 0;
+}
+
+static void take(Qcow2Row *from, uint64_t max, bool counted, Qcow2Row *row)
+{
+    *row = *from;
+    row->clusters = MIN(max, from->clusters);
+    row->counted = counted;
+    from->first += row->clusters;
+    from->clusters -= row->clusters;
+}
+
+static int coroutine_fn take_plain(BlockDriverState *bs, uint64_t max,
+                                   Qcow2Row *row)
+{
+    const Qcow2State *s = bs->opaque;
+    Qcow2Found found;
+    int ret = qcow2_co_alloc_some(bs, max, &found);
+
+    if (ret < 0) {
+        return ret;
+    }
+    row->first = found.first;
+    row->clusters = found.clusters;
+    row->counted = false;
+    row->fresh = qcow2_co_use_clusters(bs, found.first << s->cluster_bits,
+                                       found.clusters << s->cluster_bits);
+    return 0;
+}
+
+static void move_up(Qcow2Ahead *ahead)
+{
+    if (ahead->ready.clusters == 0 && ahead->next_stable) {
+        ahead->ready = ahead->next;
+        ahead->next.clusters = 0;
+        ahead->next_stable = false;
+    }
+}
+
+int coroutine_fn qcow2_co_take_row(BlockDriverState *bs, uint64_t max,
+                                   Qcow2Row *row)
+{
+    Qcow2State *s = bs->opaque;
+    Qcow2Ahead *ahead = &s->write->ahead;
+    int ret;
+
+    move_up(ahead);
+    if (ahead->ready.clusters > 0) {
+        take(&ahead->ready, max, true, row);
+        return 0;
+    }
+    if (ahead->next.clusters == 0) {
+        if (!is_wanted(bs)) {
+            return take_plain(bs, max, row);
+        }
+        ret = count_next(bs, max);
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    take(&ahead->next, max, false, row);
+    return 0;
+}
+
+void qcow2_ahead_is_stable(BlockDriverState *bs)
+{
+    Qcow2State *s = bs->opaque;
+
+    if (s->write) {
+        s->write->ahead.next_stable = s->write->ahead.next.clusters > 0;
+    }
+}
+
+bool qcow2_ahead_is_low(BlockDriverState *bs)
+{
+    const Qcow2State *s = bs->opaque;
+    const Qcow2Ahead *ahead = &s->write->ahead;
+
+    return !ahead->filling && ahead->step && is_wanted(bs) &&
+           (ahead->ready.clusters == 0 || ahead->next.clusters == 0) &&
+           ahead->ready.clusters + ahead->next.clusters <= ahead->step / 2;
+}
+
+static int coroutine_fn fill(BlockDriverState *bs)
+{
+    Qcow2State *s = bs->opaque;
+    Qcow2Ahead *ahead = &s->write->ahead;
+    int ret;
+
+    move_up(ahead);
+    if (ahead->next.clusters > 0) {
+        return 0;
+    }
+    ret = count_next(bs, 0);
+    return ret < 0 ? ret : qcow2_cache_write(s->refcount_cache);
+}
+
+void coroutine_fn qcow2_co_fill_ahead(BlockDriverState *bs)
+{
+    Qcow2State *s = bs->opaque;
+    Qcow2Ahead *ahead = &s->write->ahead;
+    uint64_t number;
+    int ret;
+
+    ahead->filling = true;
+    co_mutex_lock(&s->lock);
+    ret = fill(bs);
+    number = ahead->number;
+    co_mutex_unlock(&s->lock);
+    if (ret == 0) {
+        ret = bdrv_co_flush(bs->file);
+    }
+    if (ret == 0 && ahead->number == number && ahead->next.clusters > 0) {
+        ahead->next_stable = true;
+    }
+    ahead->filling = false;
+}
+
+static void coroutine_fn give_back(BlockDriverState *bs, Qcow2Row *row)
+{
+    const Qcow2State *s = bs->opaque;
+    int64_t host = row->first << s->cluster_bits;
+    int64_t bytes = row->clusters << s->cluster_bits;
+
+    if (bytes > 0) {
+        row->clusters = 0;
+        qcow2_co_free_clusters(bs, host, bytes, QCOW2_DISCARD_NEVER);
+        qcow2_unuse_clusters(bs, host, bytes);
+    }
+}
+
+/* The later one first: used_end moves down. */
+void coroutine_fn qcow2_co_give_ahead_back(BlockDriverState *bs)
+{
+    Qcow2State *s = bs->opaque;
+    Qcow2Ahead *ahead = &s->write->ahead;
+
+    give_back(bs, &ahead->next);
+    give_back(bs, &ahead->ready);
+    ahead->next_stable = false;
+    ahead->step = 0;
+}

@@ -215,6 +215,16 @@ void blk_channel_cancel(BlkChannel *channel)
     }
 }
 
+void blk_channel_register_buf(BlkChannel *channel, void *host, size_t bytes)
+{
+    engine_memory_add(channel->ctx, host, bytes);
+}
+
+void blk_channel_unregister_buf(BlkChannel *channel, void *host, size_t bytes)
+{
+    engine_memory_remove(channel->ctx, host, bytes);
+}
+
 static void call_drained(BlkChannel *channel)
 {
     AioFn *fn = channel->drained;

@@ -54,6 +54,7 @@ void block_stats_accumulate(BlockStats *sum, const BlockStats *stats)
     stats_add(&engine->would_block, stats_read(&stats->engine.would_block));
     stats_add(&engine->detours, stats_read(&stats->engine.detours));
     stats_add(&engine->inlined, stats_read(&stats->engine.inlined));
+    stats_add(&engine->fixed, stats_read(&stats->engine.fixed));
     stats_add(&engine->tried, stats_read(&stats->engine.tried));
     stats_add(&engine->moved, stats_read(&stats->engine.moved));
     add_all(engine->taken, stats->engine.taken, ENGINE__COUNT);
@@ -93,6 +94,7 @@ char *block_stats_line(const BlockStats *stats)
         " submit_calls=%" G_GUINT64_FORMAT " bursts=%" G_GUINT64_FORMAT
         " threads=%" G_GUINT64_FORMAT " native=%" G_GUINT64_FORMAT
         " io_uring=%" G_GUINT64_FORMAT " inline=%" G_GUINT64_FORMAT
+        " fixed=%" G_GUINT64_FORMAT
         " tried=%" G_GUINT64_FORMAT " moved=%" G_GUINT64_FORMAT
         " would_block=%" G_GUINT64_FORMAT " detours=%" G_GUINT64_FORMAT
         " kicks=%" G_GUINT64_FORMAT " notifications=%" G_GUINT64_FORMAT
@@ -102,6 +104,7 @@ char *block_stats_line(const BlockStats *stats)
         stats->engine.taken[ENGINE_THREADS],
         stats->engine.taken[ENGINE_NATIVE],
         stats->engine.taken[ENGINE_IO_URING], stats->engine.inlined,
+        stats->engine.fixed,
         stats->engine.tried, stats->engine.moved,
         stats->engine.would_block, stats->engine.detours, stats->kicks,
         stats->notifications, stats->errors, stats->invalid);

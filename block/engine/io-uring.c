@@ -17,16 +17,16 @@
  * while we are in the kernel ourselves, IORING_CQ_EVENTFD_DISABLED spares the
  * kernel the signals.
  *
- * Registered files and buffers would be set up in luring_new() and used in
- * luring_prepare(); both need to hear when a descriptor or a mapping goes.
+ * Memory that its owner has offered is registered with the ring by the first
+ * request there, and used by those in one piece: io-uring-memory.c.
  */
 #include <errno.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "engine-internal.h"
-#include "syscalls.h"
+#include "block/stats.h"
+#include "io-uring-internal.h"
 
 #define SQ_ENTRIES 128
 #define CQ_ENTRIES 1024
@@ -36,6 +36,7 @@
 typedef struct LUring {
     Engine engine;
     struct io_uring ring;
+    UringMemory *memory; /* of the context */
     int event_fd;
     AioHandler *handler;
     AioBH *reap_bh;  /* for what completed while we were in the kernel */
@@ -102,14 +103,20 @@ static void luring_unsilence(LUring *luring)
 
 /* --- Submission --- */
 
-static void luring_prepare_rw(struct io_uring_sqe *sqe, EngineRequest *req,
-                              bool write)
+static void luring_prepare_rw(LUring *luring, struct io_uring_sqe *sqe,
+                              EngineRequest *req, bool write)
 {
     unsigned niov;
     const struct iovec *iov = engine_request_iov(req, &niov);
     int64_t offset = engine_request_offset(req);
+    int slot = niov == 1 ? uring_memory_find(luring->memory, iov) : -1;
 
-    if (niov == 1) {
+    if (slot >= 0) {
+        io_uring_prep_rw(write ? IORING_OP_WRITE_FIXED : IORING_OP_READ_FIXED,
+                         sqe, req->fd, iov->iov_base, iov->iov_len, offset);
+        sqe->buf_index = slot;
+        stats_add(&req->stats->fixed, 1);
+    } else if (niov == 1) {
         io_uring_prep_rw(write ? IORING_OP_WRITE : IORING_OP_READ, sqe,
                          req->fd, iov->iov_base, iov->iov_len, offset);
     } else {
@@ -119,14 +126,15 @@ static void luring_prepare_rw(struct io_uring_sqe *sqe, EngineRequest *req,
     sqe->rw_flags = engine_request_dsync(req) ? RWF_DSYNC : 0;
 }
 
-static void luring_prepare(struct io_uring_sqe *sqe, EngineRequest *req)
+static void luring_prepare(LUring *luring, struct io_uring_sqe *sqe,
+                           EngineRequest *req)
 {
     EngineStep step = engine_request_step(req);
 
     if (step == ENGINE_STEP_SYNC) {
         io_uring_prep_fsync(sqe, req->fd, IORING_FSYNC_DATASYNC);
     } else {
-        luring_prepare_rw(sqe, req, step == ENGINE_STEP_WRITE);
+        luring_prepare_rw(luring, sqe, req, step == ENGINE_STEP_WRITE);
     }
     io_uring_sqe_set_data(sqe, req);
 }
@@ -154,7 +162,7 @@ static int luring_hand_over(SubmitQueue *queue, unsigned max)
     int ret;
 
     while (n < max && (sqe = io_uring_get_sqe(&luring->ring))) {
-        luring_prepare(sqe, req);
+        luring_prepare(luring, sqe, req);
         req = req->next;
         n++;
     }
@@ -328,14 +336,6 @@ static void luring_limit_workers(struct io_uring *ring, AioContext *ctx)
     io_uring_register_iowq_max_workers(ring, workers);
 }
 
-/* The library of Debian 12 has no symbols for these. */
-static int luring_register(struct io_uring *ring, unsigned op, void *arg,
-                           unsigned n)
-{
-    return syscall(SYS_io_uring_register, ring->ring_fd, op, arg, n) < 0
-               ? -errno : 0;
-}
-
 /*
  * A ring is a way around a seccomp filter: whoever can write to its memory
  * could have it open files and sockets. It is born asleep, told what it may
@@ -346,22 +346,28 @@ static int luring_restrict(struct io_uring *ring)
 {
     static const uint8_t ops[] = {
         IORING_OP_READ, IORING_OP_WRITE, IORING_OP_READV, IORING_OP_WRITEV,
-        IORING_OP_FSYNC,
+        IORING_OP_READ_FIXED, IORING_OP_WRITE_FIXED, IORING_OP_FSYNC,
     };
-    struct io_uring_restriction allowed[G_N_ELEMENTS(ops)] = { 0 };
+    struct io_uring_restriction allowed[G_N_ELEMENTS(ops) + 2] = {
+        { .opcode = IORING_RESTRICTION_REGISTER_OP,
+          .register_op = IORING_REGISTER_BUFFERS2 },
+        { .opcode = IORING_RESTRICTION_REGISTER_OP,
+          .register_op = IORING_REGISTER_BUFFERS_UPDATE },
+    };
     int err;
 
     if (!(ring->flags & IORING_SETUP_R_DISABLED)) {
         return 0;
     }
     for (unsigned i = 0; i < G_N_ELEMENTS(ops); i++) {
-        allowed[i].opcode = IORING_RESTRICTION_SQE_OP;
-        allowed[i].sqe_op = ops[i];
+        allowed[2 + i].opcode = IORING_RESTRICTION_SQE_OP;
+        allowed[2 + i].sqe_op = ops[i];
     }
-    err = luring_register(ring, IORING_REGISTER_RESTRICTIONS, allowed,
-                          G_N_ELEMENTS(ops));
-    return err ? err : luring_register(ring, IORING_REGISTER_ENABLE_RINGS,
-                                       NULL, 0);
+    err = engine_syscalls->uring_register(ring, IORING_REGISTER_RESTRICTIONS,
+                                          allowed, G_N_ELEMENTS(allowed));
+    return err ? err
+               : engine_syscalls->uring_register(
+                     ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 }
 
 static const char *luring_advice(int err)
@@ -440,6 +446,7 @@ static void luring_free(Engine *engine)
     submit_queue_destroy(&engine->queue);
     aio_bh_free(luring->reap_bh);
     aio_handler_remove(luring->handler);
+    uring_memory_set_ring(luring->memory, NULL);
     luring_close(luring);
     g_free(luring);
 }
@@ -507,5 +514,7 @@ Engine *luring_new(AioContext *ctx, GError **error)
     luring->engine.ops = &luring_ops;
     submit_queue_init(&luring->engine.queue, ctx, &luring_queue_ops, entries);
     luring->reap_bh = aio_bh_new(ctx, luring_ready, luring);
+    luring->memory = uring_memory_get(ctx);
+    uring_memory_set_ring(luring->memory, &luring->ring);
     return &g_steal_pointer(&luring)->engine;
 }

@@ -26,6 +26,9 @@ typedef struct EngineSyscalls {
     int (*uring_init)(unsigned entries, struct io_uring *ring,
                       struct io_uring_params *params);
     int (*uring_submit)(struct io_uring *ring);
+    /* io_uring_register(): what the kernel returns, or negative errno. */
+    int (*uring_register)(struct io_uring *ring, unsigned op, void *arg,
+                          unsigned n);
     ssize_t (*preadv2)(int fd, const struct iovec *iov, int niov, off_t offset,
                        int flags);
     ssize_t (*pwritev2)(int fd, const struct iovec *iov, int niov,

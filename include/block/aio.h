@@ -197,6 +197,7 @@ typedef enum AioSlot {
     AIO_SLOT_THREAD_POOL,
     AIO_SLOT_THREADS,
     AIO_SLOT_LINUX_AIO,
+    AIO_SLOT_MEMORY, /* that io_uring may register */
     AIO_SLOT_IO_URING,
     AIO_SLOT_AUTO,
     AIO_SLOT_COMPLETIONS, /* block_request_complete_later() */

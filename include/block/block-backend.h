@@ -69,6 +69,15 @@ void blk_channel_free(BlkChannel *channel);
  */
 void blk_submit(BlkChannel *channel, BlockRequest *req);
 
+/*
+ * Memory of the guest that buffers of requests will lie in, as
+ * engine_memory_add() has it. Nothing is in flight when it is unregistered.
+ * Context: home
+ */
+void blk_channel_register_buf(BlkChannel *channel, void *host, size_t bytes);
+void blk_channel_unregister_buf(BlkChannel *channel, void *host,
+                                size_t bytes);
+
 /* Calls @fn from the loop, or at once, when nothing is in flight: the device
  * has stopped submitting, but for what it submits from a completion, which is
  * waited for, too. One drain at a time. Context: home */

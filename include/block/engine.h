@@ -56,6 +56,7 @@ typedef struct EngineStats {
     uint64_t would_block;   /* native: came back, as they would have waited */
     uint64_t detours;       /* native: to a worker, tried or not */
     uint64_t inlined;       /* transfers that the home thread made itself */
+    uint64_t fixed;         /* io_uring: attempts with registered memory */
     uint64_t taken[ENGINE__COUNT]; /* handed over, by engine */
     uint64_t tried; /* auto: sent another way to see what that costs */
     uint64_t moved; /* auto: times when another way became the usual one */
@@ -134,6 +135,16 @@ bool engine_is_permitted(EngineType type, GError **error);
 EngineType engine_type(const Engine *engine);
 const char *engine_type_name(EngineType type); /* "threads", "native", ... */
 bool engine_type_parse(const char *name, EngineType *type);
+
+/*
+ * Memory that buffers of requests will lie in. Engines may hold its pages from
+ * the first request to when it is removed: it stays mapped, and no page is
+ * taken out of it to be made anew. Adding the same twice is counted; other
+ * memory does not overlap. To be removed when no request uses it.
+ * Context: home
+ */
+void engine_memory_add(AioContext *ctx, void *base, size_t bytes);
+void engine_memory_remove(AioContext *ctx, void *base, size_t bytes);
 
 /* Queues the request and submits it, at the end of the plugged section if
  * one is open. Completes from the loop, never from inside. Context: home */

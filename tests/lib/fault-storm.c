@@ -286,6 +286,7 @@ void fault_storm_plan(uint32_t seed)
     table = storm_syscalls;
     table.futex_wake = engine_syscalls_linux.futex_wake;
     table.clock_ns = engine_syscalls_linux.clock_ns;
+    table.uring_register = engine_syscalls_linux.uring_register;
     engine_syscalls = &table;
 }
 

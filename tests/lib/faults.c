@@ -84,6 +84,16 @@ static int fault_uring_submit(struct io_uring *ring)
     return engine_syscalls_linux.uring_submit(ring);
 }
 
+static int fault_uring_register(struct io_uring *ring, unsigned op, void *arg,
+                                unsigned n)
+{
+    faults.buffer_updates += op == IORING_REGISTER_BUFFERS_UPDATE;
+    if (faults.uring_register_err && faults.uring_register_refused == (int)op) {
+        return faults.uring_register_err;
+    }
+    return engine_syscalls_linux.uring_register(ring, op, arg, n);
+}
+
 static ssize_t fault_preadv2(int fd, const struct iovec *iov, int niov,
                              off_t offset, int flags)
 {
@@ -130,6 +140,7 @@ static const EngineSyscalls fault_syscalls = {
     .io_submit = fault_io_submit,
     .uring_init = fault_uring_init,
     .uring_submit = fault_uring_submit,
+    .uring_register = fault_uring_register,
     .preadv2 = fault_preadv2,
     .pwritev2 = fault_pwritev2,
     .fdatasync = fault_fdatasync,

@@ -24,6 +24,8 @@ typedef struct Faults {
     int setup_events_left; /* io_setup() says -EAGAIN for more than this */
     int uring_init_err;    /* io_uring's set-up fails with this */
     unsigned uring_flags_refused; /* -EINVAL for any of these IORING_SETUP_ */
+    int uring_register_refused; /* io_uring_register() of this fails ... */
+    int uring_register_err;     /* ... with this; 0: none does */
     bool refuse_aio_fdsync; /* io_submit() knows no IOCB_CMD_FDSYNC */
     bool refuse_aio_flags;  /* io_submit() knows no RWF_ flags */
     unsigned threads_left;  /* pthread_create() says EAGAIN after these */
@@ -33,6 +35,7 @@ typedef struct Faults {
     /* counters; workers add to the last five */
     unsigned submit_calls;
     unsigned setup_calls;
+    unsigned buffer_updates; /* of the table of a ring, tried */
     unsigned futex_wakes;
     unsigned threads_made;
     unsigned preads;

@@ -59,7 +59,7 @@ static void test_line(void)
                     "write_zeroes=0 read_bytes=12288 write_bytes=0 "
                     "discard_bytes=0 write_zeroes_bytes=0 merged=2 "
                     "host_requests=0 submit_calls=1 bursts=0 threads=0 "
-                    "native=0 io_uring=0 inline=0 tried=0 moved=0 "
+                    "native=0 io_uring=0 inline=0 fixed=0 tried=0 moved=0 "
                     "would_block=0 "
                     "detours=0 kicks=0 notifications=0 errors=0 "
                     "invalid=0");

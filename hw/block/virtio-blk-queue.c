@@ -495,6 +495,24 @@ static void add_kick(VirtIOBlockQueue *queue)
     }
 }
 
+/* Calls @fn for each region of the guest's memory. A change of memory stops
+ * the queue, and starts it with another one. */
+static void for_memory(VirtIOBlockQueue *queue,
+                       void (*fn)(BlkChannel *, void *, size_t))
+{
+    const GuestMemory *memory = virtqueue_memory(queue->vq);
+
+    if (!queue->conf.register_buffers) {
+        return;
+    }
+    for (unsigned i = 0; i < guest_memory_n_regions(memory); i++) {
+        uint64_t bytes;
+        void *host = guest_memory_region(memory, i, &bytes);
+
+        fn(queue->channel, host, bytes);
+    }
+}
+
 static void finish_stop(VirtIOBlockQueue *queue)
 {
     AioFn *done = queue->stop_done;
@@ -502,6 +520,7 @@ static void finish_stop(VirtIOBlockQueue *queue)
 
     blk_io_plug_cancel(queue->conf.ctx, &queue->publish);
     publish_cb(queue);
+    for_memory(queue, blk_channel_unregister_buf);
     aio_bh_free(queue->bh);
     queue->bh = NULL;
     queue->vq = NULL;
@@ -613,6 +632,7 @@ void virtio_blk_queue_start(VirtIOBlockQueue *queue, VirtQueue *vq)
     queue->polling = false;
     queue->warned = false;
     queue->bh = aio_bh_new(queue->conf.ctx, queue_bh, queue);
+    for_memory(queue, blk_channel_register_buf);
     add_kick(queue);
     run_pass(queue);
 }

@@ -18,6 +18,7 @@ typedef struct VirtIOBlockQueueConf {
     const VirtIOBlockRules *rules;
     VirtIOBlockErrors *errors;     /* of the device */
     bool request_merging;
+    bool register_buffers;         /* the guest's memory may be held */
 } VirtIOBlockQueueConf;
 
 /* Attaches a channel; waits for the thread of @conf->ctx. Context: main */

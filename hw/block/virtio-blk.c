@@ -131,6 +131,7 @@ static void make_queues(VirtIOBlock *vblk, const VirtIOBlockConf *conf)
         .rules = &vblk->rules,
         .errors = vblk->errors,
         .request_merging = conf->request_merging,
+        .register_buffers = conf->register_buffers,
     };
 
     vblk->queues = g_new0(VirtIOBlockQueue *, conf->num_queues);

@@ -267,6 +267,12 @@ unsigned guest_memory_n_regions(const GuestMemory *mem)
     return mem->n_ranges;
 }
 
+void *guest_memory_region(const GuestMemory *mem, unsigned i, uint64_t *bytes)
+{
+    *bytes = mem->ranges[i].size;
+    return mem->ranges[i].host;
+}
+
 int guest_memory_find(const GuestMemory *mem, uint64_t addr)
 {
     unsigned low = 0, high = mem->n_ranges;

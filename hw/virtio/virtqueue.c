@@ -123,6 +123,11 @@ unsigned virtqueue_size(const VirtQueue *vq)
     return vq->size;
 }
 
+const GuestMemory *virtqueue_memory(const VirtQueue *vq)
+{
+    return vq->memory;
+}
+
 const char *virtqueue_name(const VirtQueue *vq)
 {
     return vq->name;

@@ -49,6 +49,7 @@ typedef struct CostCase {
     bool worker;        /* count the worker instead of the home thread */
     bool poll;          /* the loop polls: no kick, no sleep */
     bool qcow2;         /* an image with all clusters allocated */
+    bool fixed;         /* register-buffers=on */
 } CostCase;
 
 static const CostCase cases[] = {
@@ -64,6 +65,7 @@ static const CostCase cases[] = {
     { "native-qcow2", "native", 32, false, .qcow2 = true },
     { "io_uring", "io_uring", 32, false },
     { "io_uring-polling", "io_uring", 32, false, .poll = true },
+    { "io_uring-fixed", "io_uring", 32, false, .fixed = true },
 };
 
 static EngineSyscalls syscalls;
@@ -275,6 +277,7 @@ static bool bench_open(Bench *bench)
             .poll_max_ns = bench->cost->poll ? POLL_NS : -1,
             .thread_pool_min = 1, .thread_pool_max = 1,
         },
+        .register_buffers = bench->cost->fixed,
     };
 
     if (!bench_make_image(bench)) {

@@ -56,6 +56,7 @@ static void make_device(BlkRig *rig, const BlkRigConf *conf)
         .logical_block_size = options.block_size,
         .serial = conf->serial,
         .request_merging = !conf->no_merging,
+        .register_buffers = conf->register_buffers,
         .config_wce = !conf->no_config_wce,
         .packed = true,
         .contexts = contexts,

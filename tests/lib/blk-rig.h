@@ -22,6 +22,7 @@ typedef struct BlkRigConf {
     bool read_only;
     bool writethrough;
     bool no_merging;
+    bool register_buffers;
     bool no_config_wce;
     BlockdevOnError rerror, werror;
     VirtIOBlockErrorFn *io_error;

@@ -68,6 +68,7 @@ static void start_server(BlkServer *server)
         .n_iothreads = server->conf.n_iothreads,
         .serial = server->conf.serial,
         .read_only = server->conf.read_only,
+        .register_buffers = server->conf.register_buffers,
     };
 
     server->rig = blk_rig_new(&conf, &error);
@@ -151,6 +152,9 @@ static GPid spawn_program(BlkServer *server, int *err)
                     MAX(server->conf.num_queues, 1));
     if (server->conf.serial) {
         g_string_append_printf(export, ",serial=%s", server->conf.serial);
+    }
+    if (server->conf.register_buffers) {
+        g_string_append(export, ",register-buffers=on");
     }
     if (server->conf.export) {
         g_string_append(export, server->conf.export);

@@ -16,6 +16,7 @@ typedef struct BlkServerConf {
     unsigned n_iothreads;      /* 0: all in the main thread */
     const char *serial;
     bool read_only;
+    bool register_buffers;
     bool program;              /* the daemon */
     const char *object;        /* its --object, or NULL */
     bool supervise;            /* by itself: --supervise */

@@ -216,7 +216,8 @@ void load_start(Load *load, const LoadConf *conf)
     };
     BlkServerConf server_conf = { .num_queues = LOAD_QUEUES, .n_iothreads = LOAD_QUEUES,
                            .program = true, .supervise = conf->supervise,
-                                  .takeover = conf->takeover };
+                                  .takeover = conf->takeover,
+                                  .register_buffers = conf->fixed };
 
     memset(load, 0, sizeof(*load));
     load->rand = g_rand_new_with_seed(g_str_hash(conf->name));

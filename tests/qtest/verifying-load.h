@@ -51,6 +51,7 @@ typedef struct LoadConf {
     bool unmerged;     /* each write counts as one */
     bool below;        /* slow is what the image is on, not the image */
     bool qcow2;
+    bool fixed;        /* register-buffers=on */
     bool supervise;
     bool takeover;
 } LoadConf;

@@ -71,6 +71,7 @@ static const LoadConf cases[] = {
     { "native-packed", "native", true },
     { "io_uring-split", "io_uring", false },
     { "io_uring-packed", "io_uring", true },
+    { "io_uring-fixed", "io_uring", true, .fixed = true },
     { "slow-writes-split", "threads", false, .slow = true },
     { "slow-writes-packed", "threads", true, .slow = true },
     { "qcow2-threads-split", "threads", false, .qcow2 = true },

@@ -31,6 +31,7 @@
 typedef struct StormCase {
     ServerKind kind;
     const char *engine;
+    bool fixed; /* register-buffers=on */
     bool packed, qcow2;
 } StormCase;
 
@@ -93,7 +94,7 @@ static void storm_open(Storm *storm, const StormCase *test, unsigned seed)
     };
     BlkServerConf conf = {
         .num_queues = QUEUES, .n_iothreads = test->kind.n_iothreads,
-        .program = test->kind.program,
+        .program = test->kind.program, .register_buffers = test->fixed,
     };
 
     *storm = (Storm) { .test = test };
@@ -327,16 +328,17 @@ static void test_storm(gconstpointer data)
 static void add_case(const char *where, const ServerKind *kind, unsigned i)
 {
     static const char *const engines[] = { "threads", "native", "io_uring",
-                                           "auto" };
+                                           "auto", "io_uring" };
     StormCase *test = g_new0(StormCase, 1);
     g_autofree char *path = NULL;
 
     *test = (StormCase) {
         .kind = *kind, .engine = engines[i / 4],
-        .packed = i / 2 % 2, .qcow2 = i % 2,
+        .fixed = i / 4 == 4, .packed = i / 2 % 2, .qcow2 = i % 2,
     };
-    path = g_strdup_printf("/vhost-user-blk-storm/%s/%s/%s/%s", where,
-                           test->engine, test->packed ? "packed" : "split",
+    path = g_strdup_printf("/vhost-user-blk-storm/%s/%s%s/%s/%s", where,
+                           test->engine, test->fixed ? "-fixed" : "",
+                           test->packed ? "packed" : "split",
                            test->qcow2 ? "qcow2" : "raw");
     g_test_add_data_func_full(path, test, test_storm, g_free);
 }
@@ -356,7 +358,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     seeds_parse(argc, argv, 1);
     log_set_sink(ignore_line, NULL);
-    for (unsigned i = 0; i < 16; i++) {
+    for (unsigned i = 0; i < 20; i++) {
         add_case("thread", &thread, i);
         add_case("iothreads", &iothreads, i);
         add_case("daemon", &program, i);

@@ -202,6 +202,7 @@ static const LoadConf cases[] = {
     { "slow-qcow2", "io_uring", false, .qcow2 = true, .slow = true },
     { "slow-below-qcow2", "native", true, .qcow2 = true, .slow = true,
       .below = true },
+    { "io_uring-fixed", "io_uring", false, .fixed = true },
     { "qcow2-threads-packed", "threads", true, .qcow2 = true },
     { "qcow2-native-split", "native", false, .qcow2 = true },
     { "qcow2-io_uring-split", "io_uring", false, .qcow2 = true },

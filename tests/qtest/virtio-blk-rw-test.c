@@ -62,6 +62,41 @@ static void test_read(const World *world)
     disk_close(&disk);
 }
 
+static uint64_t count_fixed(const Disk *disk)
+{
+    BlockStats stats;
+
+    blk_rig_stats(disk->rig, &stats);
+    return stats.engine.fixed;
+}
+
+/* register-buffers=on: the kernel takes hold of the guest's memory when it is
+ * first used, and lets go of it when the queue stops. */
+static void test_registered(const World *world)
+{
+    BlkRigConf conf = { .no_merging = true, .register_buffers = true };
+    bool uring = strcmp(world->engine, "io_uring") == 0;
+    uint64_t before, expected = IMAGE_BYTES / 4096;
+    uint32_t base;
+    Disk disk;
+
+    if (!disk_open(&disk, world, IMAGE_BYTES, NULL, &conf, NULL)) {
+        return;
+    }
+    read_all(&disk, 4096, GUEST_LAYOUT_STANDARD, 1);
+    before = count_fixed(&disk);
+    read_all(&disk, 4096, GUEST_LAYOUT_STANDARD, 1);
+    g_assert_cmpuint(count_fixed(&disk) - before, ==, uring ? expected : 0);
+
+    base = guest_blk_stop_queue(disk.guest, 0);
+    guest_blk_resume_queue(disk.guest, 0, base);
+    read_all(&disk, 4096, GUEST_LAYOUT_STANDARD, 1);
+    before = count_fixed(&disk);
+    read_all(&disk, 4096, GUEST_LAYOUT_STANDARD, 1);
+    g_assert_cmpuint(count_fixed(&disk) - before, ==, uring ? expected : 0);
+    disk_close(&disk);
+}
+
 /* What a random request in its own area of the disk shall do. */
 static void randomize(GuestReq *req, unsigned area)
 {
@@ -163,6 +198,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     worlds_add("virtio-blk", "read", test_read);
+    worlds_add("virtio-blk", "registered", test_registered);
     worlds_add("virtio-blk", "random", test_random);
     worlds_add("virtio-blk", "block-size", test_block_size);
     worlds_add("virtio-blk", "read-only", test_read_only);

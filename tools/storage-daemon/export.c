@@ -41,7 +41,7 @@ typedef struct ExportConf {
     char *addr_type, *addr_path, *addr_str;
     char **iothreads;
     bool writable, writethrough, request_merging, config_wce, packed;
-    bool fixed_iothread;
+    bool fixed_iothread, register_buffers;
     uint64_t num_queues;
     int64_t logical_block_size;
     int rerror, werror; /* BlockdevOnError */
@@ -166,6 +166,8 @@ static bool take_device(Options *opts, ExportConf *conf, GError **error)
                              error) &&
            options_take_bool(opts, "request-merging", &conf->request_merging,
                              error) &&
+           options_take_bool(opts, "register-buffers",
+                             &conf->register_buffers, error) &&
            options_take_bool(opts, "config-wce", &conf->config_wce, error) &&
            options_take_bool(opts, "packed", &conf->packed, error) &&
            options_take_bool(opts, "fixed-iothread", &conf->fixed_iothread,
@@ -279,6 +281,7 @@ static VirtIOBlock *make_device(const ExportConf *conf, Export *export,
         .logical_block_size = conf->logical_block_size,
         .serial = conf->serial,
         .request_merging = conf->request_merging,
+        .register_buffers = conf->register_buffers,
         .config_wce = conf->config_wce,
         .packed = conf->packed,
         .contexts = (AioContext *const *)contexts->pdata,

@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <gio/gio.h>
 #include <linux/fs.h>
+#include <linux/io_uring.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <sys/ioctl.h>
@@ -125,6 +126,9 @@ static const Limited limited[] = {
     WORD_IS(CALL(prctl), 0, PR_SET_NAME),
     WORD_IS(CALL(prctl), 0, PR_SET_TIMERSLACK),
     WORD_IS(CALL(prctl), 0, PR_SET_VMA),
+    /* memory of ours for a ring that is there */
+    WORD_IS(CALL(io_uring_register), 1, IORING_REGISTER_BUFFERS2),
+    WORD_IS(CALL(io_uring_register), 1, IORING_REGISTER_BUFFERS_UPDATE),
     /* to whom it is connected */
     ARG_IS(CALL(sendto), 4, 0),
     /* what is it, not make it another */

@@ -43,6 +43,8 @@ typedef struct VirtIOBlockConf {
     uint32_t logical_block_size;  /* 512 .. 4096 and up to 64 KiB, power of 2 */
     const char *serial;           /* up to 20 bytes; copied; NULL: empty */
     bool request_merging;
+    bool register_buffers;        /* the guest's memory may be held, so that no
+                                     page of it may be exchanged: no balloon */
     bool config_wce;              /* offer VIRTIO_BLK_F_CONFIG_WCE */
     bool packed;                  /* offer VIRTIO_F_RING_PACKED */
     AioContext *const *contexts;  /* queues are dealt out in turn; copied */

@@ -62,6 +62,9 @@ bool guest_memory_take_over(Handover *handover, const char *id,
 
 unsigned guest_memory_n_regions(const GuestMemory *mem);
 
+/* Where region @i is mapped, and how long it is. Context: any */
+void *guest_memory_region(const GuestMemory *mem, unsigned i, uint64_t *bytes);
+
 /*
  * Translates @bytes at guest physical @addr. Writes at most @max elements to
  * @iov (more than one when it crosses regions) and returns their number, or

@@ -76,6 +76,7 @@ void virtqueue_set_error_fd(VirtQueue *vq, int fd);
 int virtqueue_kick_fd(const VirtQueue *vq);
 
 unsigned virtqueue_size(const VirtQueue *vq);
+const GuestMemory *virtqueue_memory(const VirtQueue *vq); /* borrowed */
 const char *virtqueue_name(const VirtQueue *vq);
 
 /* Starts or stops logging while the queue runs. */

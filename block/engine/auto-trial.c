@@ -18,7 +18,8 @@
  *
  * The wait for the next trial doubles with each round of candidates that have
  * lost, so that in the long run next to nothing is lost on trying; a move makes
- * it short again.
+ * it short again. And it is FRUGAL times as long as the time that the trial has
+ * lost: a way that takes ten times as long would be dear even at first.
  */
 #include "auto-trial.h"
 
@@ -37,8 +38,9 @@
  * was as bad as can be. */
 #define CLEAR_LOSS  (-10)
 
-#define WAIT_EPOCHS  8
+#define WAIT_EPOCHS  8u
 #define MAX_PATIENCE 8 /* 2048 epochs */
+#define FRUGAL       64
 
 void auto_trial_init(AutoTrial *trial, unsigned n_ways)
 {
@@ -55,6 +57,7 @@ static void forget_scores(AutoTrial *trial)
     trial->pairs = 0;
     trial->sum = 0;
     trial->squares = 0;
+    trial->lost = 0;
 }
 
 /* The next in turn that is not the best; a turn that is over costs patience. */
@@ -68,6 +71,15 @@ static void next_candidate(AutoTrial *trial)
     } while (trial->candidate == trial->best);
 }
 
+/* In epochs. */
+static unsigned next_wait(const AutoTrial *trial)
+{
+    unsigned frugal = MIN(trial->lost * FRUGAL / 100,
+                          WAIT_EPOCHS << MAX_PATIENCE);
+
+    return MAX(frugal, WAIT_EPOCHS << trial->patience);
+}
+
 static AutoVerdict trial_over(AutoTrial *trial, AutoVerdict verdict)
 {
     trial->gain = trial->sum / (int)trial->pairs;
@@ -77,10 +89,11 @@ static AutoVerdict trial_over(AutoTrial *trial, AutoVerdict verdict)
         trial->best = trial->candidate;
         trial->candidate = before;
         trial->patience = 0;
+        trial->lost = 0;
     } else {
         next_candidate(trial);
     }
-    trial->wait = WAIT_EPOCHS << trial->patience;
+    trial->wait = next_wait(trial);
     forget_scores(trial);
     return verdict;
 }
@@ -111,8 +124,9 @@ static bool has_lost(const AutoTrial *trial)
 static AutoVerdict compare(AutoTrial *trial, uint64_t cost)
 {
     uint64_t best = MAX(trial->last_cost, 1);
-    int64_t gain = 100 - (int64_t)(MIN(cost, best * 2) * 100 / best);
+    int64_t gain = 100 - (int64_t)(MIN(cost, best * 64) * 100 / best);
 
+    trial->lost += MAX(-gain, 0);
     gain = CLAMP(gain, -MOST, MOST);
     trial->trying = false;
     trial->pairs++;

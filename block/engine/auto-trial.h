@@ -26,6 +26,7 @@ typedef struct AutoTrial {
     unsigned pairs;      /* of this trial: epochs compared, */
     int64_t sum;         /* of the candidate's gains in percent, */
     int64_t squares;     /* and of their squares */
+    unsigned lost;       /* by this trial, in percent of an epoch of the best */
     int gain;            /* of the last trial, on average; negative: a loss */
 } AutoTrial;
 

@@ -86,6 +86,10 @@ static void add_for_memory(Ways *ways, AioContext *ctx,
     }
 }
 
+/*
+ * Not the thread pool, unless there is nothing else: native has workers do what
+ * would wait, and only that. In no row of docs/study the pool alone was better.
+ */
 static void add_for_disk(Ways *ways, AioContext *ctx)
 {
     Engine *engine = auto_asynchronous(ctx);
@@ -93,9 +97,6 @@ static void add_for_disk(Ways *ways, AioContext *ctx)
     add(ways, engine);
     if (engine->ops->type == ENGINE_NATIVE) {
         add_later(ways, ENGINE_IO_URING);
-    }
-    if (engine->ops->type != ENGINE_THREADS) {
-        add(ways, engine_get(ctx, ENGINE_THREADS));
     }
 }
 

@@ -210,7 +210,7 @@ static void test_trace(void)
     auto_file_free(auto_file_new(rig->ctx, &facts));
     g_assert_cmpuint(faults_log_lines(), ==, 1);
     g_assert_nonnull(strstr(faults_log_line(0), "auto: disk.img: direct I/O that can say it would "
-                           "wait: native, or perhaps io_uring, threads"));
+                           "wait: native, or perhaps io_uring"));
     eng_free(rig);
 }
 

@@ -173,13 +173,70 @@ def qmp():
     return inputs
 
 
+def handover():
+    """What processes leave: with rings that run, that stand, and nobody."""
+    guest, user = 0x100000, 0x7f0000000000
+    version_1 = 1 << 32
+    region = (f"m|record=region,id=e0,guest-addr={guest:#x},"
+              f"user-addr={user:#x},offset=0x0,bytes=0x10000,fd=0x0")
+    session = ("s|record=session,id=e0,features={:#x},features-set=0x1,"
+               "protocol-features={:#x},status=0xf,socket=0x0")
+    server = "l|record=server,id=e0,device=0x0,path=/tmp/x,listen=0x0"
+    inflight = ("i|record=inflight,id=e0,queues=0x2,queue-size=0x10,"
+                "offset=0x0,bytes=0x{:x},fd=0x0")
+    groups = ("|record=throttle,id=g,leaked-ns=0x1,iops-write=0x3a98,"
+              "iops-write-burst=0x0")
+    image = "f|record=file,id=IMAGE,locking=0x2,held=0x3,shared=0x5,fd=0x0"
+    own = "l|record=takeover,id=,began-us=0x1,pid=0x2,listen=0x0"
+    inputs = {}
+
+    def ring(index, base, kick="ke"):
+        at = user + 0x1000 * index
+        fds = ",kick=0x0,call=0x1" if kick else ""
+        return (f"{kick}|record=ring,id=e0,index={index:#x},num=0x10,"
+                f"base={base:#x},enabled=0x1,broken=0x0,desc={at:#x},"
+                f"used={at + 0x800:#x},avail={at + 0x400:#x},log=0x0,"
+                f"flags=0x0{fds}")
+
+    split = (b"@0:" + split_desc(guest + 0x3000, 16, F_NEXT, 1) +
+             split_desc(guest + 0x4000, 512, F_NEXT | F_WRITE, 2) +
+             split_desc(guest + 0x5000, 1, F_WRITE) +
+             b"\n@40:" + struct.pack("<HHH", 0, 1, 0))
+    packed = (b"@0:" +
+              packed_desc(guest + 0x3000, 16, 0, F_AVAIL | F_NEXT) +
+              packed_desc(guest + 0x4000, 512, 0, F_AVAIL | F_NEXT | F_WRITE) +
+              packed_desc(guest + 0x5000, 1, 0, F_AVAIL | F_WRITE))
+    # one head marked: a request that was left
+    area = b"#0:" + struct.pack("<QHHHH", 0, 1, 16, 0, 0) + \
+        struct.pack("<BxxxxxHQ", 1, 0, 0)
+    size = 2 * 576 + 64
+    for name, features, memory, base, marks in (
+            ("split", version_1, split, 0, area + b"\n"),
+            ("packed", version_1 | 1 << 34, packed, 0x80008000, b"")):
+        texts = [region, ring(0, base), ring(1, base), server,
+                 session.format(features | 1 << 30, 0x1029)]
+        inputs[name] = memory + b"\n" + "\n".join(texts).encode()
+        texts.insert(0, inflight.format(size))
+        inputs[name + "-inflight"] = (memory + b"\n" + marks +
+                                      "\n".join(texts).encode())
+    inputs["nobody"] = "\n".join([server, groups, own]).encode()
+    inputs["no-kick"] = "\n".join([region, ring(0, 0, ""), server,
+                                   session.format(version_1, 0)]).encode()
+    inputs["file"] = "\n".join([image, groups, server]).encode()
+    inputs["log"] = ("m|record=log,id=e0,offset=0x0,bytes=0x1000,fd=0x0\n" +
+                     server + "\n" +
+                     session.format(version_1 | 1 << 26, 0xb)).encode()
+    inputs["refused"] = b"|record=refused,id=the running process ends"
+    return inputs
+
+
 def main():
     """See above."""
     if len(sys.argv) != 2:
         print(__doc__, file=sys.stderr)
         return 1
     for make in (ring_split, ring_packed, virtio_blk_request, vhost_user,
-                 options, qmp):
+                 options, qmp, handover):
         target = "fuzz-" + make.__name__.replace("_", "-")
         folder = os.path.join(sys.argv[1], target)
         os.makedirs(folder, exist_ok=True)

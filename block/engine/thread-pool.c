@@ -102,11 +102,9 @@ static Worker *pool_free_slot(ThreadPool *pool)
 /* Memory may be what is lacking: nothing here allocates any. */
 static void pool_warn(ThreadPool *pool, int err, unsigned alive)
 {
-    char text[64];
-
     if (!pool->warned) {
-        log_warn("cannot start a worker thread: %s; going on with %u",
-                 strerror_r(err, text, sizeof(text)), alive);
+        errno = err; /* %m: g_strerror() takes memory */
+        log_warn("cannot start a worker thread: %m; going on with %u", alive);
         pool->warned = true;
     }
 }

@@ -76,13 +76,29 @@ static bool lock_take_bytes(int fd, const char *path, unsigned mask,
     return true;
 }
 
-/* @shared is "" or "shared ", as QEMU words it: scripts look for these. */
+/* Somebody else's lock, or no lock at all: only one of them is a question. */
+static void set_check_error(const char *path, const char *what, int err,
+                            GError **error)
+{
+    if (err == -EAGAIN || err == -EACCES) {
+        g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(-err),
+                    "Failed to get %s lock\nIs another process using the "
+                    "image [%s]?", what, path);
+    } else {
+        g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(-err),
+                    "Failed to get %s lock of '%s': %s", what, path,
+                    g_strerror(-err));
+    }
+}
+
+/* "shared" and the names are QEMU's words: scripts look for these. */
 static bool lock_check_bytes(int fd, const char *path, unsigned mask,
                              off_t base, GError **error)
 {
     const char *shared = base == HELD_BASE ? "shared " : "";
 
     for (unsigned i = 0; i < G_N_ELEMENTS(perm_names); i++) {
+        g_autofree char *what = NULL;
         int ret;
 
         if (!(mask & (1u << i))) {
@@ -90,9 +106,8 @@ static bool lock_check_bytes(int fd, const char *path, unsigned mask,
         }
         ret = lock_byte(fd, F_OFD_GETLK, F_WRLCK, base + i);
         if (ret < 0) {
-            g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(-ret),
-                        "Failed to get %s\"%s\" lock\nIs another process "
-                        "using the image [%s]?", shared, perm_names[i], path);
+            what = g_strdup_printf("%s\"%s\"", shared, perm_names[i]);
+            set_check_error(path, what, ret, error);
             return false;
         }
     }

@@ -264,8 +264,8 @@ static bool coroutine_fn file_co_truncate(BlockDriverState *bs,
     struct stat st;
 
     if (fstat(s->fd, &st) < 0) {
-        return error_setg(error, "Could not get the file's length: %s",
-                          g_strerror(errno));
+        return error_setg(error, "Could not get the length of '%s': %s",
+                          s->path, g_strerror(errno));
     }
     if (!check_prealloc(to, st.st_size, error)) {
         return false;

@@ -15,7 +15,9 @@
  *     RUNNING   -> an error is held      -> HALTED    io_error()
  *     HALTED    -> resume, or the timer  -> RETRYING  queues retry
  *     RETRYING  -> one of them succeeds  -> RUNNING   resumed()
- *     RETRYING  -> held again            -> HALTED    (silent; wait longer)
+ *     RETRYING  -> held again            -> HALTED    io_error(), if somebody
+ *                                                     asked for the attempt;
+ *                                                     else wait longer
  *     HALTED    -> nothing is held       -> RUNNING   resumed(): the front end
  *                                                     has taken its rings back
  *
@@ -65,6 +67,7 @@ struct VirtIOBlockErrors {
 
     /* main thread */
     HoldState state;
+    bool asked;               /* for an attempt: will want to know */
     int64_t retry_ns;         /* the next wait */
     AioTimer retry;
     AioTimer report_timer;    /* armed: a report was just made */
@@ -171,6 +174,7 @@ static void log_halt(const VirtIOBlockErrors *errors, const ErrorNews *news)
 static void go_on(VirtIOBlockErrors *errors)
 {
     errors->state = RUNNING;
+    errors->asked = false;
     aio_timer_disarm(&errors->retry);
     log_info("%s: requests are not held any more", errors->name);
     if (errors->resumed) {
@@ -180,7 +184,8 @@ static void go_on(VirtIOBlockErrors *errors)
 
 static void enter_halt(VirtIOBlockErrors *errors, const ErrorNews *news)
 {
-    if (errors->state == RUNNING) {
+    if (errors->state == RUNNING || errors->asked) {
+        errors->asked = false;
         errors->retry_ns = RETRY_FIRST_NS;
         log_halt(errors, news);
         tell(errors, &news->halt);
@@ -231,7 +236,7 @@ static void look_bh(void *opaque)
     }
 }
 
-void virtio_blk_errors_resume(VirtIOBlockErrors *errors)
+static void try_again(VirtIOBlockErrors *errors)
 {
     pthread_mutex_lock(&errors->mutex);
     set_halted(errors, false);
@@ -243,9 +248,15 @@ void virtio_blk_errors_resume(VirtIOBlockErrors *errors)
     errors->wake(errors->wake_opaque);
 }
 
+void virtio_blk_errors_resume(VirtIOBlockErrors *errors)
+{
+    errors->asked = errors->state != RUNNING;
+    try_again(errors);
+}
+
 static void retry_timer(void *opaque)
 {
-    virtio_blk_errors_resume(opaque);
+    try_again(opaque);
 }
 
 VirtIOBlockHold virtio_blk_errors_get(VirtIOBlockErrors *errors)

@@ -34,8 +34,8 @@
 
 /* --- a block --- */
 
-static int coroutine_fn enter_block(BlockDriverState *bs, uint64_t region,
-                                    uint64_t offset)
+int coroutine_fn qcow2_co_write_reftable_entry(BlockDriverState *bs,
+                                               uint64_t index)
 {
     Qcow2State *s = bs->opaque;
     Qcow2Table table = {
@@ -44,6 +44,14 @@ static int coroutine_fn enter_block(BlockDriverState *bs, uint64_t region,
         .offset = s->reftable_offset,
         .kind = QCOW2_OL_REFCOUNT_TABLE,
     };
+
+    return qcow2_co_write_entry(bs, &table, index);
+}
+
+static int coroutine_fn enter_block(BlockDriverState *bs, uint64_t region,
+                                    uint64_t offset)
+{
+    Qcow2State *s = bs->opaque;
     int ret;
 
     bdrv_co_debug_event(bs->file, BLKDBG_REFBLOCK_ALLOC_WRITE);
@@ -53,7 +61,7 @@ static int coroutine_fn enter_block(BlockDriverState *bs, uint64_t region,
     }
     bdrv_co_debug_event(bs->file, BLKDBG_REFBLOCK_ALLOC_HOOKUP);
     s->reftable[region] = offset;
-    ret = qcow2_co_write_entry(bs, &table, region);
+    ret = qcow2_co_write_reftable_entry(bs, region);
     if (ret < 0) {
         s->reftable[region] = 0;
         return ret;

@@ -66,20 +66,6 @@ static int coroutine_fn block_is_idle(BlockDriverState *bs, uint64_t index)
     return ret;
 }
 
-static int coroutine_fn write_reftable_entry(BlockDriverState *bs,
-                                             uint64_t index)
-{
-    Qcow2State *s = bs->opaque;
-    Qcow2Table table = {
-        .entries = s->reftable,
-        .count = s->reftable_entries,
-        .offset = s->reftable_offset,
-        .kind = QCOW2_OL_REFCOUNT_TABLE,
-    };
-
-    return qcow2_co_write_entry(bs, &table, index);
-}
-
 /* Not in the table any more: its cluster is counted by another one, or by
  * nobody. */
 static int coroutine_fn drop_block(BlockDriverState *bs, uint64_t index)
@@ -90,7 +76,7 @@ static int coroutine_fn drop_block(BlockDriverState *bs, uint64_t index)
     int ret;
 
     s->reftable[index] = 0;
-    ret = write_reftable_entry(bs, index);
+    ret = qcow2_co_write_reftable_entry(bs, index);
     if (ret == 0) {
         ret = bdrv_co_flush(bs->file);
     }

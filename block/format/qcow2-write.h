@@ -385,6 +385,9 @@ int64_t coroutine_fn qcow2_co_refblock_offset(BlockDriverState *bs,
  * 1: there is now, and what was free before may be used; or an errno. */
 int coroutine_fn qcow2_co_make_refblock(BlockDriverState *bs,
                                         uint64_t cluster);
+/* Writes s->reftable[index] to the disk, in its sector. Not flushed. */
+int coroutine_fn qcow2_co_write_reftable_entry(BlockDriverState *bs,
+                                               uint64_t index);
 
 /* --- qcow2-table.c: under s->lock --- */
 

@@ -14,9 +14,9 @@
 #include "hw/virtio/vhost-user-message.h"
 #include "hw/virtio/vhost-user-session.h"
 #include "tests/lib/blk-rig.h"
+#include "tests/lib/fds.h"
 #include "tests/lib/test-disk.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -81,18 +81,6 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     rig = blk_rig_new(&conf, NULL);
     g_assert(rig);
     return 0;
-}
-
-static unsigned count_fds(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    unsigned n = 0;
-
-    while (readdir(dir)) {
-        n++;
-    }
-    closedir(dir);
-    return n;
 }
 
 /* --- The loop, and what it sends us --- */

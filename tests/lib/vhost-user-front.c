@@ -3,7 +3,6 @@
 #include "vhost-user-front.h"
 #include "block/log.h"
 
-#include <dirent.h>
 #include <glib/gstdio.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
@@ -26,18 +25,6 @@ static void collect_line(LogLevel level, const char *line, void *opaque)
     pthread_mutex_lock(&log_lock);
     g_string_append_printf(log_lines, "%s\n", line);
     pthread_mutex_unlock(&log_lock);
-}
-
-unsigned front_count_fds(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    unsigned n = 0;
-
-    while (readdir(dir)) {
-        n++;
-    }
-    closedir(dir);
-    return n;
 }
 
 void front_expect_log(const char *what)

@@ -53,7 +53,6 @@ void front_expect_no_log(void);
 bool front_log_is_empty(void);
 void front_clear_log(void);
 
-unsigned front_count_fds(void); /* open in this process */
 void front_run_main(void);      /* the main loop, until it finds nothing */
 void front_wait_readable(int fd);
 void front_set_true(void *opaque); /* an AioFn for a bool */

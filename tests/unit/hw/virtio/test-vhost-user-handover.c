@@ -5,6 +5,7 @@
  * way of the records.
  */
 #include "vhost-user-front.h"
+#include "fds.h"
 
 #include <glib/gstdio.h>
 #include <string.h>
@@ -55,7 +56,7 @@ static void change_hands(Front *f)
 static void test_running(gconstpointer opaque)
 {
     g_autoptr(Front) f = front_running(opaque != NULL, PLAIN);
-    unsigned before = front_count_fds();
+    unsigned before = count_fds();
 
     for (unsigned i = 1; i < 5; i++) {
         front_roundtrip(f, 0, i);
@@ -63,7 +64,7 @@ static void test_running(gconstpointer opaque)
         g_assert_true(vhost_user_server_connected(f->server));
     }
     front_roundtrip(f, 0, 9);
-    g_assert_cmpuint(front_count_fds(), ==, before);
+    g_assert_cmpuint(count_fds(), ==, before);
     g_assert_cmpuint(front_get_u64(f, VHOST_USER_GET_QUEUE_NUM), ==,
                      ECHO_QUEUES);
 }
@@ -188,12 +189,12 @@ static void test_elsewhere(gconstpointer opaque)
 
     handover = begin(f, &done);
     wait_done(&done);
-    before = front_count_fds();
+    before = count_fds();
     g_assert_null(vhost_user_server_take_over(&f->echo->dev, front_main_ctx,
                                               "/elsewhere", handover, "e0",
                                               &error));
     g_assert_nonnull(strstr(error->message, "/elsewhere"));
-    g_assert_cmpuint(front_count_fds(), ==, before - 1);
+    g_assert_cmpuint(count_fds(), ==, before - 1);
     handover_free(handover);
     g_unlink(f->path);
 }

@@ -4,8 +4,8 @@
  * pieces that arrive one by one, descriptors nobody asked for.
  */
 #include "../../../../hw/virtio/vhost-user-message.h"
+#include "fds.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -13,18 +13,6 @@
 #include <unistd.h>
 
 #define NUM_QUEUES 4
-
-static unsigned count_fds(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    unsigned n = 0;
-
-    while (readdir(dir)) {
-        n++;
-    }
-    closedir(dir);
-    return n;
-}
 
 typedef struct Pair {
     int front, back;

@@ -3,6 +3,7 @@
  * The server: one connection after the other, its end, its socket.
  */
 #include "vhost-user-front.h"
+#include "fds.h"
 
 #include <fcntl.h>
 #include <glib/gstdio.h>
@@ -99,10 +100,10 @@ static void test_reconnects(gconstpointer opaque)
             send_half(f);
         }
         if (i == 10) {
-            fds = front_count_fds();
+            fds = count_fds();
         }
         if (i % 40 == 10) {
-            g_assert_cmpuint(front_count_fds(), ==, fds);
+            g_assert_cmpuint(count_fds(), ==, fds);
         }
         close(f->sock);
         while (!vhost_user_server_connected(f->server) && i % 4 == 0) {
@@ -315,7 +316,7 @@ static void test_kept_fd_is_elsewhere(gconstpointer opaque)
 {
     g_autoptr(Front) f = front_new(false);
     g_autofree char *path = g_build_filename(f->dir, "other", NULL);
-    unsigned before = front_count_fds();
+    unsigned before = count_fds();
     int connected = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     int fds[] = {
         bind_at(path), connected, open("/dev/null", O_RDWR | O_CLOEXEC),
@@ -330,13 +331,13 @@ static void test_kept_fd_is_elsewhere(gconstpointer opaque)
     g_assert_cmpint(g_unlink(path), ==, 0);
     g_assert_null(vhost_user_server_new_kept(&f->echo->dev, front_main_ctx,
                                              path, fds[0]));
-    g_assert_cmpuint(front_count_fds(), ==, before);
+    g_assert_cmpuint(count_fds(), ==, before);
 }
 
 static void test_wrong_fd(gconstpointer opaque)
 {
     GError *error = NULL;
-    unsigned before = front_count_fds();
+    unsigned before = count_fds();
     int fds[4];
     Echo echo;
 
@@ -351,7 +352,7 @@ static void test_wrong_fd(gconstpointer opaque)
         g_assert_nonnull(strstr(error->message, "file descriptor "));
         g_clear_error(&error);
     }
-    g_assert_cmpuint(front_count_fds(), ==, before);
+    g_assert_cmpuint(count_fds(), ==, before);
 }
 
 static const FrontCase cases[] = {

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "tests/lib/image.h"
+#include "tests/lib/qcow2-image.h"
 
 const StormConfig storm_configs[] = {
     { "default", "cluster_size=64k", "", "", 8 << 20, 0, false },
@@ -595,11 +595,33 @@ void storm_settle(Storm *run)
     load(run);
 }
 
-void storm_add_test(const char *kind, const StormConfig *config,
-                    GTestDataFunc fn)
+/* --- programs --- */
+
+static void add_test(const char *kind, const StormConfig *config,
+                     GTestDataFunc fn)
 {
     g_autofree char *path = g_strdup_printf("/qcow2/%s/%s", kind,
                                             config->name);
 
     g_test_add_data_func(path, config, fn);
+}
+
+int storm_main(int argc, char **argv, const char *kind, GTestDataFunc fn,
+               StormFilter *suits)
+{
+    int ret;
+
+    g_test_init(&argc, &argv, NULL);
+    if (!qcow2_tools_present()) {
+        return 0;
+    }
+    test_disk_register();
+    for (const StormConfig *c = storm_configs; c->name; c++) {
+        if (!suits || suits(c)) {
+            add_test(kind, c, fn);
+        }
+    }
+    ret = g_test_run();
+    test_block_end();
+    return ret;
 }

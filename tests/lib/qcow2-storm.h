@@ -86,8 +86,12 @@ void storm_check_kill(Storm *storm, unsigned at);
  * after requests that failed, and a check. */
 void storm_settle(Storm *storm);
 
-/* Adds "/qcow2/KIND/NAME" for a configuration. */
-void storm_add_test(const char *kind, const StormConfig *config,
-                    GTestDataFunc fn);
+/*
+ * main() of a test program: "/qcow2/KIND/NAME", which is @fn, for every
+ * configuration that @suits. NULL: for all.
+ */
+typedef bool StormFilter(const StormConfig *config);
+int storm_main(int argc, char **argv, const char *kind, GTestDataFunc fn,
+               StormFilter *suits);
 
 #endif

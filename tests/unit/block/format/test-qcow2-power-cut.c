@@ -5,7 +5,6 @@
  * or new, sector by sector, and never somebody else's. And images whose server
  * is killed, where the guest goes on: there all that was answered is left.
  */
-#include "tests/lib/qcow2-image.h"
 #include "tests/lib/qcow2-storm.h"
 
 #define CUTS 25
@@ -35,22 +34,13 @@ static void test_cut(gconstpointer opaque)
     storm_free(storm);
 }
 
+/* Two disks would have two logs. */
+static bool has_one_log(const StormConfig *config)
+{
+    return !config->engine && !config->data_file;
+}
+
 int main(int argc, char **argv)
 {
-    int ret;
-
-    g_test_init(&argc, &argv, NULL);
-    if (!qcow2_tools_present()) {
-        return 0;
-    }
-    test_disk_register();
-    for (const StormConfig *c = storm_configs; c->name; c++) {
-        /* two disks would have two logs */
-        if (!c->engine && !c->data_file) {
-            storm_add_test("power-cut", c, test_cut);
-        }
-    }
-    ret = g_test_run();
-    test_block_end();
-    return ret;
+    return storm_main(argc, argv, "power-cut", test_cut, has_one_log);
 }

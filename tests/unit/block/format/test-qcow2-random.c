@@ -3,7 +3,6 @@
  * qcow2 under random requests side by side, opened and closed in between:
  * what is read, and what is left.
  */
-#include "tests/lib/qcow2-image.h"
 #include "tests/lib/qcow2-storm.h"
 
 static void test_random(gconstpointer opaque)
@@ -20,17 +19,5 @@ static void test_random(gconstpointer opaque)
 
 int main(int argc, char **argv)
 {
-    int ret;
-
-    g_test_init(&argc, &argv, NULL);
-    if (!qcow2_tools_present()) {
-        return 0;
-    }
-    test_disk_register();
-    for (const StormConfig *c = storm_configs; c->name; c++) {
-        storm_add_test("random", c, test_random);
-    }
-    ret = g_test_run();
-    test_block_end();
-    return ret;
+    return storm_main(argc, argv, "random", test_random, NULL);
 }

@@ -3,7 +3,6 @@
  * qcow2 on a disk whose writes fail now and then, those of tables among them:
  * requests fail, and what they did not touch is as it was.
  */
-#include "tests/lib/qcow2-image.h"
 #include "tests/lib/qcow2-storm.h"
 
 static void test_errors(gconstpointer opaque)
@@ -23,21 +22,13 @@ static void test_errors(gconstpointer opaque)
     storm_free(storm);
 }
 
+/* Files of the host do not fail. */
+static bool is_in_memory(const StormConfig *config)
+{
+    return !config->engine;
+}
+
 int main(int argc, char **argv)
 {
-    int ret;
-
-    g_test_init(&argc, &argv, NULL);
-    if (!qcow2_tools_present()) {
-        return 0;
-    }
-    test_disk_register();
-    for (const StormConfig *c = storm_configs; c->name; c++) {
-        if (!c->engine) {
-            storm_add_test("write-errors", c, test_errors);
-        }
-    }
-    ret = g_test_run();
-    test_block_end();
-    return ret;
+    return storm_main(argc, argv, "write-errors", test_errors, is_in_memory);
 }

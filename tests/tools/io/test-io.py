@@ -11,18 +11,14 @@ import resource
 import signal
 import subprocess
 import sys
-import tempfile
 
 import peer
 
+sys.path.insert(0, os.path.dirname(sys.path[0]))
+from cases import case, main  # noqa: E402 pylint: disable=wrong-import-position
+
 IO = os.path.abspath(sys.argv[1])
 TIMEOUT = 60
-CASES = []
-
-
-def case(function):
-    CASES.append(function)
-    return function
 
 
 def image(name="t.raw", contents=bytes(range(256)) * 256):
@@ -262,24 +258,6 @@ def what_stands_at_a_breakpoint_goes_on_at_the_end():
     assert done.stdout.startswith("blkdebug: Suspended request 'A'\n"
                                   "blkdebug: Resuming request 'A'\n"
                                   "wrote 512/512 bytes"), done
-
-
-def main():
-    failed = 0
-    print(f"1..{len(CASES)}")
-    for number, test in enumerate(CASES, 1):
-        name = test.__name__.replace("_", "-")
-        with tempfile.TemporaryDirectory(prefix="vblk-") as folder:
-            os.chdir(folder)
-            try:
-                test()
-                print(f"ok {number} {name}", flush=True)
-            except Exception as error:    # any failure is a failed case
-                failed += 1
-                print(f"not ok {number} {name}", flush=True)
-                print(f"# {type(error).__name__}: {error}", flush=True)
-            os.chdir("/")
-    return 1 if failed else 0
 
 
 if __name__ == "__main__":

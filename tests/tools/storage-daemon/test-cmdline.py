@@ -15,17 +15,13 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
+
+sys.path.insert(0, os.path.dirname(sys.path[0]))
+from cases import case, main  # noqa: E402 pylint: disable=wrong-import-position
 
 DAEMON = os.path.abspath(sys.argv[1])
 TIMEOUT = 30
-CASES = []
-
-
-def case(function):
-    CASES.append(function)
-    return function
 
 
 def run(*args, **kwargs):
@@ -422,24 +418,6 @@ def image_is_locked_while_served():
     with Running("s", *file_node("a.img"), *export(",writable=on")) as daemon:
         daemon.stop()
         assert daemon.status == 0
-
-
-def main():
-    failed = 0
-    print(f"1..{len(CASES)}")
-    for number, test in enumerate(CASES, 1):
-        name = test.__name__.replace("_", "-")
-        with tempfile.TemporaryDirectory(prefix="vblk-") as folder:
-            os.chdir(folder)
-            try:
-                test()
-                print(f"ok {number} {name}", flush=True)
-            except Exception as error:    # any failure is a failed case
-                failed += 1
-                print(f"not ok {number} {name}", flush=True)
-                print(f"# {type(error).__name__}: {error}", flush=True)
-            os.chdir("/")
-    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -14,17 +14,13 @@ import re
 import shlex
 import subprocess
 import sys
-import tempfile
+
+sys.path.insert(0, os.path.dirname(sys.path[0]))
+from cases import case, main  # noqa: E402 pylint: disable=wrong-import-position
 
 DAEMON, BENCH = (os.path.abspath(path) for path in sys.argv[1:3])
 EXPORT = ("--export", "vhost-user-blk,id=e,node-name=n,writable=on,"
           "addr.type=unix,addr.path={socket}")
-CASES = []
-
-
-def case(function):
-    CASES.append(function)
-    return function
 
 
 def bench(daemon_options, *job):
@@ -120,24 +116,6 @@ def blkverify_ends_the_daemon():
                  "--verify=pattern").returncode == 0
     with open("raw.img", "rb") as raw, open("test.img", "rb") as test:
         assert raw.read() == test.read()
-
-
-def main():
-    failed = 0
-    print(f"1..{len(CASES)}")
-    for number, test in enumerate(CASES, 1):
-        name = test.__name__.replace("_", "-")
-        with tempfile.TemporaryDirectory(prefix="vblk-") as folder:
-            os.chdir(folder)
-            try:
-                test()
-                print(f"ok {number} {name}", flush=True)
-            except Exception as error:    # any failure is a failed case
-                failed += 1
-                print(f"not ok {number} {name}", flush=True)
-                print(f"# {type(error).__name__}: {error}", flush=True)
-            os.chdir("/")
-    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -8,23 +8,18 @@ Usage: test-qmp.py DAEMON
 
 import json
 import os
-import re
 import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 
 from qmp import TIMEOUT, Daemon
 
+sys.path.insert(0, os.path.dirname(sys.path[0]))
+from cases import Skip, case, main  # noqa: E402 pylint: disable=wrong-import-position
+
 DAEMON = os.path.abspath(sys.argv[1])
 PEER = shutil.which("qemu-storage-daemon")
-CASES = []
-
-
-def case(function):
-    CASES.append(function)
-    return function
 
 
 def image(path="a.img", size=1 << 20):
@@ -324,25 +319,5 @@ def commands_end_with_the_daemon():
         assert daemon.client.reply() is None
 
 
-def main():
-    failed = 0
-    print(f"1..{len(CASES)}")
-    for number, function in enumerate(CASES, 1):
-        skip = None
-        with tempfile.TemporaryDirectory() as folder:
-            os.chdir(folder)
-            try:
-                skip = function()
-                word = "ok"
-            except AssertionError as problem:
-                failed += 1
-                word = "not ok"
-                print("# " + re.sub("\n", "\n# ", str(problem)))
-            os.chdir("/")
-        note = f" # SKIP {skip}" if skip else ""
-        print(f"{word} {number} {function.__name__}{note}", flush=True)
-    sys.exit(1 if failed else 0)
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

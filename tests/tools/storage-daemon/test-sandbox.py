@@ -17,24 +17,15 @@ import socket
 import stat
 import subprocess
 import sys
-import tempfile
 import time
+
+sys.path.insert(0, os.path.dirname(sys.path[0]))
+from cases import Skip, case, main  # noqa: E402 pylint: disable=wrong-import-position
 
 DAEMON, BENCH, IMG = (os.path.abspath(path) for path in sys.argv[1:4])
 TIMEOUT = 60
 NOBODY = 65534
 EXPORT = "vhost-user-blk,id=e,node-name=n,writable=on,addr.type=unix,addr.path="
-CASES = []
-
-
-class Skip(Exception):
-    """Why a case cannot run here."""
-
-
-def case(function):
-    """A test by the name of its function."""
-    CASES.append(function)
-    return function
 
 
 def bench(options, *job):
@@ -449,27 +440,6 @@ def daemonized():
     os.kill(pid, signal.SIGTERM)
     wait_until(lambda: not os.path.exists("pid"), "pid file still there")
     assert not os.path.exists("s")
-
-
-def main():
-    """One point for each case."""
-    failed = 0
-    print(f"1..{len(CASES)}")
-    for number, test in enumerate(CASES, 1):
-        name = test.__name__.replace("_", "-")
-        with tempfile.TemporaryDirectory(prefix="vblk-") as folder:
-            os.chdir(folder)
-            try:
-                test()
-                print(f"ok {number} {name}", flush=True)
-            except Skip as reason:
-                print(f"ok {number} {name} # SKIP {reason}", flush=True)
-            except Exception as error:    # any failure is a failed case
-                failed += 1
-                print(f"not ok {number} {name}", flush=True)
-                print(f"# {type(error).__name__}: {error}", flush=True)
-            os.chdir("/")
-    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -13,17 +13,13 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
+
+sys.path.insert(0, os.path.dirname(sys.path[0]))
+from cases import Skip, case, main  # noqa: E402 pylint: disable=wrong-import-position
 
 DAEMON, UNIT = (os.path.abspath(path) for path in sys.argv[1:3])
 TIMEOUT = 30
-CASES = []
-
-
-def case(function):
-    CASES.append(function)
-    return function
 
 
 def until(condition, what):
@@ -290,10 +286,6 @@ def a_service_manager_is_told_of_the_parent():
         assert process.wait(TIMEOUT) == 0
 
 
-class Skip(Exception):
-    """What a case needs is not there."""
-
-
 @case
 def systemd_takes_the_unit():
     if not shutil.which("systemd-analyze"):
@@ -308,26 +300,6 @@ def systemd_takes_the_unit():
                           os.path.abspath(name)], check=False, timeout=TIMEOUT,
                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert run.returncode == 0 and name not in run.stdout, run.stdout
-
-
-def main():
-    failures = 0
-    print(f"1..{len(CASES)}")
-    for number, function in enumerate(CASES, 1):
-        with tempfile.TemporaryDirectory() as folder:
-            os.chdir(folder)
-            try:
-                function()
-                print(f"ok {number} - {function.__name__}", flush=True)
-            except Skip as reason:
-                print(f"ok {number} - {function.__name__} # SKIP {reason}", flush=True)
-            except (AssertionError, OSError, subprocess.SubprocessError) as err:
-                failures += 1
-                print(f"not ok {number} - {function.__name__}")
-                print("# " + str(err).replace("\n", "\n# "), flush=True)
-            finally:
-                os.chdir("/")
-    return 1 if failures else 0
 
 
 if __name__ == "__main__":

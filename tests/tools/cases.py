@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Cases of a TAP test: functions marked with @case, each run in a folder of
+its own that is gone afterwards. A file of cases ends with sys.exit(main()).
+"""
+
+import os
+import tempfile
+
+CASES = []
+
+
+class Skip(Exception):
+    """Why a case cannot run here."""
+
+
+def case(function):
+    """A test by the name of its function."""
+    CASES.append(function)
+    return function
+
+
+def comment(text):
+    """What TAP readers show beside the result."""
+    return "# " + text.replace("\n", "\n# ")
+
+
+def run(number, function):
+    """One line of TAP, perhaps with the cause. Whether it is good."""
+    title = f"{number} {function.__name__.replace('_', '-')}"
+    try:
+        function()
+    except Skip as reason:
+        title += f" # SKIP {reason}"
+    except Exception as error:    # any failure is a failed case
+        print(f"not ok {title}")
+        print(comment(f"{type(error).__name__}: {error}"), flush=True)
+        return False
+    print(f"ok {title}", flush=True)
+    return True
+
+
+def main():
+    """Runs them all, in the order in which they were marked."""
+    good = True
+    print(f"1..{len(CASES)}", flush=True)
+    for number, function in enumerate(CASES, 1):
+        with tempfile.TemporaryDirectory(prefix="vblk-") as folder:
+            os.chdir(folder)
+            good &= run(number, function)
+            os.chdir("/")
+    return 0 if good else 1

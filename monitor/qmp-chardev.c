@@ -16,11 +16,9 @@ static void add_chardev(void *opaque, const char *id, const char *filename,
 
 void qmp_query_chardev(QmpCall *call, Options *args)
 {
-    GError *error = NULL;
     JsonArray *array;
 
-    if (!qmp_args_done(args, &error)) {
-        qmp_fail(call, error);
+    if (!qmp_no_args(call, args)) {
         return;
     }
     array = json_array_new();

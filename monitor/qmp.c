@@ -196,12 +196,8 @@ void qmp_session_end(QmpSession *session)
 
 static void query_version(QmpCall *call, Options *args)
 {
-    GError *error = NULL;
-
-    if (qmp_args_done(args, &error)) {
+    if (qmp_no_args(call, args)) {
         qmp_return(call, object_node(version()));
-    } else {
-        qmp_fail(call, error);
     }
 }
 
@@ -244,11 +240,9 @@ static void add_names(JsonArray *array, const QmpCommand *commands)
 
 static void query_commands(QmpCall *call, Options *args)
 {
-    GError *error = NULL;
     JsonArray *array;
 
-    if (!qmp_args_done(args, &error)) {
-        qmp_fail(call, error);
+    if (!qmp_no_args(call, args)) {
         return;
     }
     array = json_array_new();
@@ -415,4 +409,15 @@ bool qmp_args_done(Options *args, GError **error)
     g_autofree char *key = options_first_key(args);
 
     return !key || error_setg(error, "Parameter '%s' is unexpected", key);
+}
+
+bool qmp_no_args(QmpCall *call, Options *args)
+{
+    GError *error = NULL;
+
+    if (!qmp_args_done(args, &error)) {
+        qmp_fail(call, error);
+        return false;
+    }
+    return true;
 }

@@ -58,5 +58,7 @@ void qmp_event(const char *name, JsonObject *data);
 bool qmp_need_str(Options *args, const char *key, char **value,
                   GError **error);
 bool qmp_args_done(Options *args, GError **error);
+/* For commands without any: false when there are some, and @call has failed. */
+bool qmp_no_args(QmpCall *call, Options *args);
 
 #endif

@@ -12,10 +12,7 @@ static void *quit_opaque;
 
 static void qmp_quit(QmpCall *call, Options *args)
 {
-    GError *error = NULL;
-
-    if (!qmp_args_done(args, &error)) {
-        qmp_fail(call, error);
+    if (!qmp_no_args(call, args)) {
         return;
     }
     qmp_return(call, NULL);

@@ -31,11 +31,9 @@ static void add_export(Export *export, void *opaque)
 
 static void query_exports(QmpCall *call, Options *args, ExportFn *add)
 {
-    GError *error = NULL;
     JsonArray *array;
 
-    if (!qmp_args_done(args, &error)) {
-        qmp_fail(call, error);
+    if (!qmp_no_args(call, args)) {
         return;
     }
     array = json_array_new();
@@ -277,13 +275,11 @@ static void look_for_hold(Export *export, void *opaque)
 /* QEMU's words for a machine that stands still because of an error. */
 static void query_status(QmpCall *call, Options *args)
 {
-    GError *error = NULL;
     bool held = false;
     JsonObject *object;
     JsonNode *node;
 
-    if (!qmp_args_done(args, &error)) {
-        qmp_fail(call, error);
+    if (!qmp_no_args(call, args)) {
         return;
     }
     export_foreach(look_for_hold, &held);

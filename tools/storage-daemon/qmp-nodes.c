@@ -206,12 +206,8 @@ static void blockdev_del(QmpCall *call, Options *args)
  * no command takes so long that it is a job. */
 static void query_none(QmpCall *call, Options *args)
 {
-    GError *error = NULL;
-
-    if (qmp_args_done(args, &error)) {
+    if (qmp_no_args(call, args)) {
         qmp_return_array(call, json_array_new());
-    } else {
-        qmp_fail(call, error);
     }
 }
 

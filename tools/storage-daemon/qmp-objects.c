@@ -361,11 +361,9 @@ static void add_iothread(void *opaque, const char *id)
 
 static void query_iothreads(QmpCall *call, Options *args)
 {
-    GError *error = NULL;
     JsonArray *array;
 
-    if (!qmp_args_done(args, &error)) {
-        qmp_fail(call, error);
+    if (!qmp_no_args(call, args)) {
         return;
     }
     array = json_array_new();

@@ -40,13 +40,15 @@
 #define USED_FAST (500 * NS_PER_MS)
 #define USED_SLOW (4000 * NS_PER_MS)
 
-/* Counts need no order in an image that is dirty. */
+/* Counts need no order in an image that is dirty. On a device new clusters have
+ * old contents, so that what is written there has to be stable before an entry
+ * leads to it: that flush will do for the counts. And a device has an end. */
 static bool is_wanted(BlockDriverState *bs)
 {
     const Qcow2State *s = bs->opaque;
 
     return __atomic_load_n(&bs->outlived, __ATOMIC_RELAXED) &&
-           !(s->incompatible & QCOW2_INCOMPAT_DIRTY);
+           bs->file->grows && !(s->incompatible & QCOW2_INCOMPAT_DIRTY);
 }
 
 static uint64_t step_min(const Qcow2State *s)
@@ -79,32 +81,14 @@ static uint64_t choose_step(BlockDriverState *bs)
     return ahead->step;
 }
 
-/* What does not grow ends somewhere. */
-static uint64_t limit_step(BlockDriverState *bs, uint64_t step)
-{
-    const Qcow2State *s = bs->opaque;
-
-    if (!bs->file->grows) {
-        int64_t left = bs->file->total_bytes - s->write->used_end;
-
-        step = MIN(step, (uint64_t)MAX(left, 0) >> s->cluster_bits);
-    }
-    return step;
-}
-
 /* The next row; its first @now clusters are wanted at once. */
 static int coroutine_fn count_next(BlockDriverState *bs, uint64_t now)
 {
     Qcow2State *s = bs->opaque;
     Qcow2Ahead *ahead = &s->write->ahead;
-    uint64_t step = limit_step(bs, choose_step(bs));
     Qcow2Found found;
-    int ret;
+    int ret = qcow2_co_alloc_some(bs, now + choose_step(bs), &found);
 
-    if (now + step == 0) {
-        return 0;
-    }
-    ret = qcow2_co_alloc_some(bs, now + step, &found);
     if (ret < 0) {
         return ret;
     }

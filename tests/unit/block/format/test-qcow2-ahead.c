@@ -58,8 +58,8 @@ static void test_few_flushes(void)
     qcow2_rig_free(rig);
 }
 
-/* Whoever is not outlived, and an image whose counts may be wrong, need none
- * of this. */
+/* Whoever is not outlived, an image whose counts may be wrong and one on a
+ * device need none of this. */
 static void test_not_wanted(void)
 {
     Qcow2Rig *rig = qcow2_rig_new("", "512M", "");
@@ -68,6 +68,11 @@ static void test_not_wanted(void)
     g_assert_cmpuint(clusters_ahead(rig), ==, 0);
     qcow2_rig_free(rig);
     rig = rig_outlived("lazy_refcounts=on", "512M");
+    write_scattered(rig, 20, 512 * M);
+    g_assert_cmpuint(clusters_ahead(rig), ==, 0);
+    qcow2_rig_free(rig);
+    rig = rig_outlived("", "512M");
+    rig->bs->file->grows = false;
     write_scattered(rig, 20, 512 * M);
     g_assert_cmpuint(clusters_ahead(rig), ==, 0);
     qcow2_rig_free(rig);

@@ -56,6 +56,10 @@ typedef struct LoadConf {
     bool takeover;
 } LoadConf;
 
+/* How often to do something that is done @n times: fewer with VBLK_FEW in the
+ * environment, where each time takes long. */
+unsigned load_times(unsigned n);
+
 /* False, and the test is skipped, when something is missing. */
 bool load_can_run(const LoadConf *conf);
 

@@ -35,7 +35,7 @@ static unsigned kill_and_go_on(Load *load)
 static void test_crash(gconstpointer opaque)
 {
     const LoadConf *test = opaque;
-    unsigned kills = test->slow ? SLOW_KILLS : KILLS;
+    unsigned kills = load_times(test->slow ? SLOW_KILLS : KILLS);
     unsigned resubmitted = 0;
     Load load;
 

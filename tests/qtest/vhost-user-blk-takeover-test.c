@@ -79,7 +79,7 @@ static void check_limit(const Load *load, int64_t began_us)
 static void test_takeover(gconstpointer opaque)
 {
     const LoadConf *test = opaque;
-    unsigned waited = 0;
+    unsigned n = load_times(TAKEOVERS), waited = 0;
     int64_t began_us;
     BlkTakeover takeover;
     Pauses pauses = { 0 };
@@ -90,7 +90,7 @@ static void test_takeover(gconstpointer opaque)
     }
     load_start(&load, test);
     began_us = g_get_monotonic_time();
-    for (unsigned i = 0; i < TAKEOVERS; i++) {
+    for (unsigned i = 0; i < n; i++) {
         take_over(&load, NULL, &takeover);
         g_assert_cmpint(takeover.us, >=, 0);
         g_assert_true(test->slow ? takeover.waited > 0
@@ -104,13 +104,13 @@ static void test_takeover(gconstpointer opaque)
         check_limit(&load, began_us);
     }
     load_stop(&load, test);
-    total.takeovers += TAKEOVERS;
+    total.takeovers += n;
     total.waited += waited;
     total.requests += load.requests;
     total.verified += load.verified;
     g_test_message("%s: %u takeovers with %u requests that waited, disks "
-                   "stood still for up to %u us", test->name, TAKEOVERS,
-                   waited, (unsigned)pauses.max_us);
+                   "stood still for up to %u us", test->name, n, waited,
+                   (unsigned)pauses.max_us);
 }
 
 /* The successor finds out only when it has everything else open: what it had
@@ -123,6 +123,7 @@ static void test_failure(gconstpointer opaque)
         "addr.path=/nonexistent/socket",
     };
     const LoadConf *test = opaque;
+    unsigned n = 2 * load_times(FAILURES);
     BlkTakeover takeover;
     Load load;
 
@@ -130,14 +131,14 @@ static void test_failure(gconstpointer opaque)
         return;
     }
     load_start(&load, test);
-    for (unsigned i = 0; i < 2 * FAILURES; i++) {
+    for (unsigned i = 0; i < n; i++) {
         take_over(&load, extras[i % 2], &takeover);
         g_assert_cmpint(takeover.us, ==, -1);
     }
     take_over(&load, NULL, &takeover);
     g_assert_cmpint(takeover.us, >=, 0);
     load_stop(&load, test);
-    total.failures += 2 * FAILURES;
+    total.failures += n;
     total.requests += load.requests;
     total.verified += load.verified;
 }
@@ -172,23 +173,23 @@ static bool kill_successor(Load *load)
 static void test_kill(gconstpointer opaque)
 {
     const LoadConf *test = opaque;
-    unsigned lived = 0;
+    unsigned n = load_times(KILLS), lived = 0;
     Load load;
 
     if (!load_can_run(test)) {
         return;
     }
     load_start(&load, test);
-    for (unsigned i = 0; i < KILLS; i++) {
+    for (unsigned i = 0; i < n; i++) {
         load_some(&load);
         lived += kill_successor(&load);
     }
     load_stop(&load, test);
-    total.kills += KILLS;
+    total.kills += n;
     total.requests += load.requests;
     total.verified += load.verified;
     g_test_message("%s: %u successors killed, %u of them too early to have "
-                   "taken over", test->name, KILLS, lived);
+                   "taken over", test->name, n, lived);
 }
 
 static const LoadConf cases[] = {

@@ -38,6 +38,7 @@ struct VirtQueue {
     /* Split: free-running indexes. Packed: positions below size. */
     uint16_t last_avail;    /* next to pop */
     uint16_t shadow_avail;  /* split: avail->idx as last read */
+    uint16_t fetched;       /* split: up to where chains were looked at */
     uint16_t used_idx;      /* next to push */
     uint16_t avail_event;   /* as last written (packed: with wrap bit) */
     uint16_t unpublished;   /* slots of the ring pushed since last publish */
@@ -89,6 +90,16 @@ static inline RingDesc ring_desc_read(const void *where)
         .third = (uint16_t)(rest >> 32),
         .fourth = (uint16_t)(rest >> 48),
     };
+}
+
+/* Its first word alone. */
+static inline uint64_t ring_desc_addr(const void *where)
+{
+    const volatile struct {
+        uint64_t word;
+    } __attribute__((packed, may_alias)) *from = where;
+
+    return from->word;
 }
 
 /* A chain while it is collected; becomes an element when it is complete. */

@@ -64,7 +64,7 @@ bool split_restore(VirtQueue *vq, uint32_t base, GError **error)
         g_propagate_prefixed_error(error, err, "%s: ", vq->name);
         return false;
     }
-    vq->last_avail = vq->shadow_avail = base;
+    vq->last_avail = vq->shadow_avail = vq->fetched = base;
     return true;
 }
 
@@ -100,6 +100,92 @@ static bool refresh_avail(VirtQueue *vq)
     vq->shadow_avail = idx;
     return true;
 }
+
+/* --- Looking ahead --- */
+
+/* Chains whose memory is asked for together; fewer than that are not worth
+ * it. */
+#define AHEAD_MAX 32
+#define AHEAD_MIN 4
+
+/* Of these no more is known than that they look right. */
+typedef struct Ahead {
+    const GuestRange *range; /* of the last translation: a guess will do */
+    unsigned n;              /* indirect tables: their first and last entries */
+    const uint8_t *ends[2 * AHEAD_MAX];
+} Ahead;
+
+/* Asks for the first line of a buffer. Returns where it is, or NULL. */
+static inline const uint8_t *fetch(const Ahead *ahead, uint64_t addr,
+                                   uint32_t len)
+{
+    const GuestRange *range = ahead->range;
+    const uint8_t *host;
+
+    if (!guest_range_holds(range, addr, len)) {
+        return NULL;
+    }
+    host = range->host + (addr - range->guest_addr);
+    __builtin_prefetch(host);
+    return host;
+}
+
+static inline void fetch_head(Ahead *ahead, const void *where)
+{
+    RingDesc desc = ring_desc_read(where);
+    const uint8_t *host = fetch(ahead, desc.addr, desc.len);
+
+    if (host && desc.third & VRING_DESC_F_INDIRECT &&
+        desc.len >= sizeof(struct vring_desc)) {
+        ahead->ends[ahead->n++] = host;
+        ahead->ends[ahead->n++] = host + desc.len - sizeof(struct vring_desc);
+    }
+}
+
+/*
+ * What the driver has just written is in its processor's cache, and a chain is
+ * three lines of it, each found by the one before it: taken one by one, a
+ * burst waits three times for each chain. Here the lines of all its chains are
+ * asked for side by side: descriptors, then tables, then header and status.
+ * Nothing else depends on what is read here: the driver may change it, and it
+ * is read anew, and checked, with the chain.
+ */
+static void fetch_ahead(const VirtQueue *vq, unsigned n)
+{
+    const struct vring_desc *heads[AHEAD_MAX];
+    Ahead ahead;
+
+    ahead.range = &vq->memory->ranges[vq->memory_hint];
+    ahead.n = 0;
+    for (unsigned i = 0; i < n; i++) {
+        uint16_t head = __atomic_load_n(avail_ring(vq, vq->last_avail + i),
+                                        __ATOMIC_RELAXED);
+
+        heads[i] = (const struct vring_desc *)vq->desc +
+                   (head & (vq->size - 1));
+        __builtin_prefetch(heads[i]);
+    }
+    for (unsigned i = 0; i < n; i++) {
+        fetch_head(&ahead, heads[i]);
+    }
+    for (unsigned i = 0; i < ahead.n; i++) {
+        fetch(&ahead, ring_desc_addr(ahead.ends[i]), 1);
+    }
+}
+
+/* Those that were looked at are all taken: the next ones. */
+static inline void look_ahead(VirtQueue *vq)
+{
+    uint16_t left = vq->shadow_avail - vq->last_avail;
+    unsigned n = MIN(left, AHEAD_MAX);
+
+    vq->fetched = vq->last_avail + n;
+    if (n >= AHEAD_MIN) {
+        fetch_ahead(vq, n);
+    }
+}
+
+/* --- Taking chains --- */
 
 /*
  * Walks @table from @i on. An indirect descriptor, which ends its chain, is
@@ -189,6 +275,9 @@ int split_pop(VirtQueue *vq, VirtQueueElement *elem)
     if (vq->last_avail == vq->shadow_avail && !refresh_avail(vq) &&
         (vq->broken || !look_again(vq))) {
         return vq->broken ? -1 : 0;
+    }
+    if (vq->last_avail == vq->fetched) {
+        look_ahead(vq);
     }
     head = __atomic_load_n(avail_ring(vq, vq->last_avail), __ATOMIC_RELAXED);
     if (G_UNLIKELY(head >= vq->size)) {

@@ -339,6 +339,112 @@ static void test_indirect_crosses_regions(void)
     }
 }
 
+/* --- Bursts, whose chains are looked at before they are taken --- */
+
+static struct vring_desc *burst_table(Rig *rig, unsigned i)
+{
+    return (struct vring_desc *)(rig->buffers + i * 64);
+}
+
+/* A ring full of chains like those of a block device: header, data, status. */
+static void fill_ring(Rig *rig)
+{
+    for (unsigned i = 0; i < SIZE; i++) {
+        struct vring_desc *table = burst_table(rig, i);
+        uint64_t at = buffer(rig) + 1024 + i * 256;
+
+        set_desc(table, 0, at, 16, N, 1);
+        set_desc(table, 1, at + 16, 100 + i, N | W, 2);
+        set_desc(table, 2, at + 255, 1, W, 0);
+        set(rig, i, buffer(rig) + i * 64, 48, I, 0);
+        avail(rig)[2 + i] = i;
+    }
+    avail(rig)[1] = SIZE;
+}
+
+static void expect_good(Rig *rig, unsigned from, unsigned to)
+{
+    for (unsigned i = from; i < to; i++) {
+        g_assert_cmpint(virtqueue_pop(rig->vq, &rig->elem), ==, 1);
+        g_assert_cmpuint(rig->elem.index, ==, i);
+        g_assert_cmpuint(rig->elem.out_num, ==, 1);
+        g_assert_cmpuint(rig->elem.in_num, ==, 2);
+        g_assert_cmpuint(rig->elem.iov[1].iov_len, ==, 100 + i);
+    }
+}
+
+static void test_burst(void)
+{
+    g_autoptr(Rig) rig = rig_new(&indirect);
+
+    fill_ring(rig);
+    expect_good(rig, 0, SIZE);
+    g_assert_cmpint(virtqueue_pop(rig->vq, &rig->elem), ==, 0);
+    g_assert_cmpuint(rig->log->len, ==, 0);
+}
+
+/* The chains before the bad one are fine, whatever it is. */
+static void test_burst_with_bad_chain(void)
+{
+    static const struct {
+        struct vring_desc in_ring, first, last;
+        uint16_t head;
+        const char *why;
+    } rows[] = {
+        { .head = SIZE + 5, .why = "head 13 in a ring of 8" },
+        { .in_ring = { UINT64_C(1) << 50, 48, I, 0 },
+          .why = "not in guest memory" },
+        { .in_ring = { UINT64_MAX - 15, 48, I, 0 },
+          .why = "not in guest memory" },
+        { .in_ring = { RIG_GUEST_ADDR, 0, I, 0 }, .why = "table of 0 bytes" },
+        { .in_ring = { RIG_GUEST_ADDR, 15, I, 0 },
+          .why = "table of 15 bytes" },
+        { .in_ring = { RIG_GUEST_ADDR, 0xfffffff0, I, 0 },
+          .why = "table of 4294967280 bytes" },
+        { .in_ring = { UINT64_MAX, 16, 0, 0 }, .why = "not in guest memory" },
+        { .first = { 0, 16, N, 1 }, .why = "not in guest memory" },
+        { .last = { UINT64_MAX, 1, W, 0 }, .why = "not in guest memory" },
+        { .last = { RIG_GUEST_ADDR, 1, N | W, 3 }, .why = "descriptor 3 of" },
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autoptr(Rig) rig = rig_new(&indirect);
+        struct vring_desc *ring = virtio_ring_desc(rig->ring);
+
+        fill_ring(rig);
+        if (rows[i].head) {
+            avail(rig)[2 + 5] = rows[i].head;
+        }
+        if (rows[i].in_ring.addr) {
+            ring[5] = rows[i].in_ring;
+        }
+        if (rows[i].first.len) {
+            burst_table(rig, 5)[0] = rows[i].first;
+        }
+        if (rows[i].last.len) {
+            burst_table(rig, 5)[2] = rows[i].last;
+        }
+        expect_good(rig, 0, 5);
+        rig_expect_broken(rig, rows[i].why);
+    }
+}
+
+/* What counts is what is there when a chain is taken. */
+static void test_burst_changes(void)
+{
+    g_autoptr(Rig) rig = rig_new(&indirect);
+
+    fill_ring(rig);
+    expect_good(rig, 0, 1);
+    set(rig, 4, buffer(rig), 48, I, 0); /* what chain 0 was */
+    g_assert_cmpint(virtqueue_pop(rig->vq, &rig->elem), ==, 1);
+    expect_good(rig, 2, 4);
+    g_assert_cmpint(virtqueue_pop(rig->vq, &rig->elem), ==, 1);
+    g_assert_cmpuint(rig->elem.iov[1].iov_len, ==, 100);
+    set(rig, 5, UINT64_C(1) << 50, 48, I, 0);
+    rig_expect_broken(rig, "not in guest memory");
+}
+
 /* --- The index space --- */
 
 /* Through the wrap of the 16 bit index, with the event index on. */
@@ -434,6 +540,9 @@ int main(int argc, char **argv)
     ADD("indirect-outside", test_indirect_outside);
     ADD("indirect-longest", test_indirect_longest);
     ADD("indirect-crosses-regions", test_indirect_crosses_regions);
+    ADD("burst", test_burst);
+    ADD("burst-with-bad-chain", test_burst_with_bad_chain);
+    ADD("burst-changes", test_burst_changes);
     ADD("index-wraps", test_index_wraps);
     ADD("no-interrupt-flag", test_no_interrupt_flag);
     ADD("base", test_base);

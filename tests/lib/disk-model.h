@@ -52,7 +52,8 @@ void disk_model_answered(DiskModel *model, unsigned at);
 
 /*
  * Asserts that @buf may have been read at @offset by a read that began at
- * @began: the last change that had ended by then, or a later one.
+ * @began: the last change that had ended by then, or a later one, or parts of
+ * several of these.
  */
 void disk_model_check(DiskModel *model, const void *buf, int64_t offset,
                       int64_t bytes, uint64_t began);

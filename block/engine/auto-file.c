@@ -49,6 +49,13 @@ static void trace_file(const AutoFile *file, const char *why)
 
 /* --- Ways --- */
 
+static bool early; /* relaxed atomic */
+
+void auto_make_engines_early(void)
+{
+    __atomic_store_n(&early, true, __ATOMIC_RELAXED);
+}
+
 typedef struct Ways {
     unsigned n;
     AutoWay way[AUTO_MAX_WAYS];
@@ -60,8 +67,11 @@ static void add(Ways *ways, Engine *engine)
 }
 
 /* Its engine is made when it is to be tried. */
-static void add_later(Ways *ways, EngineType type)
+static void add_later(Ways *ways, AioContext *ctx, EngineType type)
 {
+    if (__atomic_load_n(&early, __ATOMIC_RELAXED)) {
+        engine_try(ctx, type, NULL); /* if refused, then it will be so later */
+    }
     ways->way[ways->n++] = (AutoWay){ type, NULL };
 }
 
@@ -82,7 +92,7 @@ static void add_for_memory(Ways *ways, AioContext *ctx,
     }
     add(ways, engine_get(ctx, ENGINE_THREADS));
     if (!facts->is_device) {
-        add_later(ways, ENGINE_NATIVE);
+        add_later(ways, ctx, ENGINE_NATIVE);
     }
 }
 
@@ -96,7 +106,7 @@ static void add_for_disk(Ways *ways, AioContext *ctx)
 
     add(ways, engine);
     if (engine->ops->type == ENGINE_NATIVE) {
-        add_later(ways, ENGINE_IO_URING);
+        add_later(ways, ctx, ENGINE_IO_URING);
     }
 }
 
@@ -116,7 +126,7 @@ static const char *add_ways(Ways *ways, AioContext *ctx,
     if (facts->direct) {
         return "direct I/O that may wait anywhere";
     }
-    add_later(ways, ENGINE_IO_URING);
+    add_later(ways, ctx, ENGINE_IO_URING);
     return "it has a page cache";
 }
 

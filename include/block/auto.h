@@ -25,6 +25,13 @@ typedef struct AutoFacts {
  * refuses one, others do. Context: home of @ctx */
 AutoFile *auto_file_new(AioContext *ctx, const AutoFacts *facts);
 
+/*
+ * Files opened from then on have all their engines made at once, where else
+ * those that are tried later are made then: for a process that is about to be
+ * confined, and may make none afterwards. Context: any
+ */
+void auto_make_engines_early(void);
+
 /* No request of it is under way. Context: home */
 void auto_file_free(AutoFile *file);
 

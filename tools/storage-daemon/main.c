@@ -12,11 +12,11 @@
 #include "export.h"
 #include "notify.h"
 #include "object.h"
-#include "block/auto.h"
 #include "supervise.h"
 #include "qmp-commands.h"
 #include "sandbox.h"
 #include "takeover.h"
+#include "block/auto.h"
 #include "block/control.h"
 #include "block/debug.h"
 #include "block/engine.h"
@@ -160,14 +160,11 @@ static bool act(Daemon *daemon, const CmdlineItem *item, GError **error)
     case OPT_CHARDEV:
         return chardev_add(item->value, daemon->ctx, error);
     case OPT_MONITOR:
-        daemon->sandbox.has_monitor = true;
         return monitor_add(item->value, error);
     case OPT_SANDBOX:
-        return sandbox_parse(&daemon->sandbox, item->value, error);
     case OPT_ALLOW_PATH:
-        return sandbox_allow_path(&daemon->sandbox, item->value, error);
     case OPT_RUN_WITH:
-        return sandbox_parse_run_with(&daemon->sandbox, item->value, error);
+        return true; /* plan_confinement() has had them */
     case OPT_NBD_SERVER:
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED,
                     "--nbd-server: vblk serves vhost-user-blk only; "
@@ -183,6 +180,42 @@ static bool act(Daemon *daemon, const CmdlineItem *item, GError **error)
                     "what an export does", item->value);
         return false;
     }
+}
+
+static bool plan_confinement_for(Sandbox *sandbox, const CmdlineItem *item,
+                                 GError **error)
+{
+    switch (item->option) {
+    case OPT_MONITOR:
+        sandbox->has_monitor = true;
+        return true;
+    case OPT_SANDBOX:
+        return sandbox_parse(sandbox, item->value, error);
+    case OPT_ALLOW_PATH:
+        return sandbox_allow_path(sandbox, item->value, error);
+    case OPT_RUN_WITH:
+        return sandbox_parse_run_with(sandbox, item->value, error);
+    default:
+        return true;
+    }
+}
+
+/* Before anything is opened: it matters to what is. */
+static bool plan_confinement(Daemon *daemon, GError **error)
+{
+    const GArray *items = daemon->cmdline.items;
+
+    for (unsigned i = 0; i < items->len; i++) {
+        if (!plan_confinement_for(&daemon->sandbox,
+                                  &g_array_index(items, CmdlineItem, i),
+                                  error)) {
+            return false;
+        }
+    }
+    if (sandbox_is_wanted(&daemon->sandbox)) {
+        auto_make_engines_early();
+    }
+    return true;
 }
 
 static bool opens_disks(const CmdlineItem *item)
@@ -413,7 +446,7 @@ static bool start(Daemon *daemon, GError **error)
     }
     aio_context_adopt(daemon->ctx);
     qmp_commands_init(daemon->ctx, qmp_quit, daemon);
-    if (!watch_signals(daemon, error) ||
+    if (!watch_signals(daemon, error) || !plan_confinement(daemon, error) ||
         !open_all(daemon, &taken_over, error) ||
         !settle(daemon, taken_over, error) ||
         (taken_over && !take_over(daemon, error))) {

@@ -131,7 +131,7 @@ void sandbox_may_remove(Sandbox *sandbox, const char *path)
 
 /* --- Entering --- */
 
-static bool is_wanted(const Sandbox *sandbox)
+bool sandbox_is_wanted(const Sandbox *sandbox)
 {
     switch (sandbox->mode) {
     case SANDBOX_ON:
@@ -213,7 +213,7 @@ bool sandbox_enter(const Sandbox *sandbox, GError **error)
     if (sandbox->user && !sandbox_user_become(sandbox->user, error)) {
         return false;
     }
-    if (!is_wanted(sandbox)) {
+    if (!sandbox_is_wanted(sandbox)) {
         return true;
     }
     umask(077);

@@ -37,6 +37,9 @@ bool sandbox_parse_run_with(Sandbox *sandbox, const char *text,
                             GError **error);
 bool sandbox_allow_path(Sandbox *sandbox, const char *path, GError **error);
 
+/* Whether sandbox_enter() will do more than become the user. */
+bool sandbox_is_wanted(const Sandbox *sandbox);
+
 /* This file may be unlinked later on. */
 void sandbox_may_remove(Sandbox *sandbox, const char *path);
 

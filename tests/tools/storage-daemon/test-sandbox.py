@@ -121,6 +121,22 @@ def engines_qcow2():
 
 
 @case
+def auto_has_its_ring():
+    """io_uring can be tried later although no ring could be made by then."""
+    system = subprocess.run(["stat", "-f", "-c", "%T", "."], check=True,
+                            stdout=subprocess.PIPE, text=True, timeout=TIMEOUT)
+    if system.stdout.strip() == "tmpfs":
+        raise Skip("io_uring is no way to files in memory")
+    image()
+    with Running("--object", "iothread,id=t", *file_node(),
+                 "--export", EXPORT + "e.sock,iothread=t") as daemon:
+        folder = daemon.path("fd")
+        files = [os.readlink(os.path.join(folder, fd))
+                 for fd in os.listdir(folder)]
+        assert files.count("anon_inode:[io_uring]") == 1, files
+
+
+@case
 def qcow2_compressed():
     image("raw.img", 32 << 20)
     subprocess.run([IMG, "convert", "-c", "-O", "qcow2", "raw.img", "q.img"],

@@ -18,10 +18,10 @@
 #include "hw/virtio/inflight.h"
 #include "hw/virtio/vhost-user.h"
 #include "tests/lib/blk-rig.h"
+#include "tests/lib/fds.h"
 #include "tests/lib/test-disk.h"
 #include "tools/storage-daemon/takeover-socket.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,18 +92,6 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     make_throttle_group();
     make_image();
     return 0;
-}
-
-static unsigned count_fds(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    unsigned n = 0;
-
-    while (readdir(dir)) {
-        n++;
-    }
-    closedir(dir);
-    return n;
 }
 
 static void pump(void)

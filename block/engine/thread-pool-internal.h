@@ -66,6 +66,9 @@ static inline bool pool_is_slow(const ThreadPool *pool)
     return __atomic_load_n(&pool->score, __ATOMIC_RELAXED) > SCORE_MAX / 2;
 }
 
+/* Pushes a piece that is done, with its ret, to the results. Context: any */
+void thread_pool_return(ThreadPool *pool, ThreadPoolWork *work);
+
 /* A worker thread's function; @opaque is its Worker. */
 void *thread_pool_worker(void *opaque);
 

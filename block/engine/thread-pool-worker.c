@@ -33,7 +33,7 @@ static void worker_keep_score(ThreadPool *pool, int64_t ns)
 }
 
 /* Pairs with pool_take_results(): release, so that what fn wrote is seen. */
-static void worker_return(ThreadPool *pool, ThreadPoolWork *work)
+void thread_pool_return(ThreadPool *pool, ThreadPoolWork *work)
 {
     ThreadPoolWork *top = __atomic_load_n(&pool->results, __ATOMIC_RELAXED);
 
@@ -60,7 +60,7 @@ static void worker_do(ThreadPool *pool, ThreadPoolWork *work, unsigned *held)
 
     work->ret = work->fn(work);
     worker_keep_score(pool, aio_clock_ns() - start_ns);
-    worker_return(pool, work); /* work is the home thread's from here on */
+    thread_pool_return(pool, work); /* work is the home thread's from here on */
     if (pool_is_slow(pool) || ++*held == MAX_HELD) {
         worker_tell(pool);
         *held = 0;

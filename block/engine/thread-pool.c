@@ -23,8 +23,9 @@
  *
  * Who comes back for queued work: a worker that is awake looks at the ring
  * before it sleeps or goes; with none awake, this file wakes or starts one;
- * when that fails, the watchdog is armed. What does not fit into the ring is
- * pushed when results come back, of which there are then plenty.
+ * when that fails, the watchdog is armed, which does the work itself if there
+ * is no worker at all. What does not fit into the ring is pushed when results
+ * come back, of which there are then plenty.
  */
 #include <errno.h>
 #include <limits.h>
@@ -41,6 +42,9 @@
 
 /* Starting a thread takes as long as several requests. */
 #define MAX_STARTS 4
+
+/* What the home thread does itself, before it looks after its loop again. */
+#define MAX_OWN 4
 
 /* Workers run the kernel's I/O path and a few frames of ours. */
 #define STACK_BYTES (256 * 1024)
@@ -258,6 +262,23 @@ static void pool_hand_out(void *opaque)
     blk_io_unplug(pool->ctx);
 }
 
+/*
+ * There is no worker, and none can be made, perhaps for ever: slowly is better
+ * than not at all. A worker that thought better of going may take work, too.
+ */
+static void pool_do_some(ThreadPool *pool)
+{
+    for (unsigned i = 0; i < MAX_OWN; i++) {
+        ThreadPoolWork *work = work_ring_pop(&pool->ring);
+
+        if (!work) {
+            return;
+        }
+        work->ret = work->fn(work);
+        thread_pool_return(pool, work);
+    }
+}
+
 static void pool_watchdog(void *opaque)
 {
     ThreadPool *pool = opaque;
@@ -266,6 +287,9 @@ static void pool_watchdog(void *opaque)
         __atomic_load_n(&pool->ring.head, __ATOMIC_RELAXED) ==
             pool->watched_head) {
         __atomic_store_n(&pool->score, SCORE_MAX, __ATOMIC_RELAXED);
+    }
+    if (pool_alive(pool) == 0 && !pool_start_worker(pool)) {
+        pool_do_some(pool);
     }
     pool_hand_out(pool);
 }

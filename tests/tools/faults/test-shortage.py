@@ -96,7 +96,11 @@ def serves(aio, preexec, *warnings, perhaps=()):
             result = load()
         finally:
             process.send_signal(signal.SIGTERM)
-            _, errors = process.communicate(timeout=TIMEOUT)
+            try:
+                _, errors = process.communicate(timeout=TIMEOUT)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
     assert result.returncode == 0, result.stderr
     assert process.returncode == 0, (process.returncode, errors)
     lines = errors.splitlines()
@@ -232,7 +236,11 @@ def under_limit(aio, mib):
         result = load() if ready else None
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=TIMEOUT)
+        try:
+            _, errors = process.communicate(timeout=TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
     if process.returncode != 0:
         # GLib's last words take memory as well, until the stack is full
         assert OUT_OF_MEMORY.search(errors) or process.returncode == -signal.SIGSEGV, \

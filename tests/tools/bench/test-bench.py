@@ -393,7 +393,10 @@ def a_server_that_dies_of_a_command_is_noticed():
         while not re.search(r"r=[1-9]", seen):
             seen += run.stderr.read(1)
         with open(pid, encoding="ascii") as f:
-            os.kill(int(f.read()), signal.SIGKILL)
+            mortal = int(f.read())
+        os.kill(mortal, signal.SIGSTOP) # as above
+        time.sleep(0.2)
+        os.kill(mortal, signal.SIGKILL)
         _, err = run.communicate(timeout=TIMEOUT)
         assert run.returncode == 1, err
         assert re.search(r"was killed by signal 9, with queue 0: read of",

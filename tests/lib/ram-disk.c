@@ -15,20 +15,32 @@ struct RamDisk {
     GPtrArray *held;      /* BlockRequest, in order */
     bool holding;
     bool logging;
-    BlockOp fail_op;
+    BlockOp fail_op;      /* the three: relaxed atomics */
     int64_t fail_offset;
     int fail_ret;
 };
+
+/* What @req is to fail with, or 0. */
+static int failure(RamDisk *disk, const BlockRequest *req)
+{
+    int64_t offset = __atomic_load_n(&disk->fail_offset, __ATOMIC_RELAXED);
+
+    if (req->op != __atomic_load_n(&disk->fail_op, __ATOMIC_RELAXED) ||
+        (offset >= 0 && (offset < req->offset ||
+                         offset >= req->offset + MAX(req->bytes, 1)))) {
+        return 0;
+    }
+    return __atomic_load_n(&disk->fail_ret, __ATOMIC_RELAXED);
+}
 
 static int transfer(RamDisk *disk, const BlockRequest *req)
 {
     uint8_t *data = disk->data + req->offset;
 
-    if (disk->fail_ret && req->op == disk->fail_op &&
-        (disk->fail_offset < 0 ||
-         (disk->fail_offset >= req->offset &&
-          disk->fail_offset < req->offset + MAX(req->bytes, 1)))) {
-        return disk->fail_ret;
+    int ret = failure(disk, req);
+
+    if (ret) {
+        return ret;
     }
     switch (req->op) {
     case BLOCK_READ:
@@ -118,9 +130,9 @@ uint8_t *ram_disk_data(RamDisk *disk)
 
 void ram_disk_fail(RamDisk *disk, BlockOp op, int64_t offset, int ret)
 {
-    disk->fail_op = op;
-    disk->fail_offset = offset;
-    disk->fail_ret = ret;
+    __atomic_store_n(&disk->fail_op, op, __ATOMIC_RELAXED);
+    __atomic_store_n(&disk->fail_offset, offset, __ATOMIC_RELAXED);
+    __atomic_store_n(&disk->fail_ret, ret, __ATOMIC_RELAXED);
 }
 
 void ram_disk_hold(RamDisk *disk)

@@ -29,7 +29,8 @@ BlockDriverState *ram_disk_node(RamDisk *disk);
 uint8_t *ram_disk_data(RamDisk *disk);
 
 /* Requests of @op that touch @offset (-1: all of them) fail with @ret; 0: none
- * does. */
+ * does. One that is under way in another thread may meet some of either.
+ * Context: any */
 void ram_disk_fail(RamDisk *disk, BlockOp op, int64_t offset, int ret);
 
 /* What comes from now on stays until released. */

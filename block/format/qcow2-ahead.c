@@ -47,7 +47,7 @@ static bool is_wanted(BlockDriverState *bs)
 {
     const Qcow2State *s = bs->opaque;
 
-    return __atomic_load_n(&bs->outlived, __ATOMIC_RELAXED) &&
+    return bdrv_is_outlived(bs) &&
            bs->file->grows && !(s->incompatible & QCOW2_INCOMPAT_DIRTY);
 }
 
@@ -81,39 +81,9 @@ static uint64_t choose_step(BlockDriverState *bs)
     return ahead->step;
 }
 
-/* The next row; its first @now clusters are wanted at once. */
-static int coroutine_fn count_next(BlockDriverState *bs, uint64_t now)
-{
-    Qcow2State *s = bs->opaque;
-    Qcow2Ahead *ahead = &s->write->ahead;
-    Qcow2Found found;
-    int ret = qcow2_co_alloc_some(bs, now + choose_step(bs), &found);
-
-    if (ret < 0) {
-        return ret;
-    }
-    ahead->number++;
-    ahead->next_stable = false;
-    ahead->next = (Qcow2Row){
-        .first = found.first,
-        .clusters = found.clusters,
-        .fresh = qcow2_co_use_clusters(bs, found.first << s->cluster_bits,
-                                       found.clusters << s->cluster_bits),
-    };
-    return 0;
-}
-
-static void take(Qcow2Row *from, uint64_t max, bool counted, Qcow2Row *row)
-{
-    *row = *from;
-    row->clusters = MIN(max, from->clusters);
-    row->counted = counted;
-    from->first += row->clusters;
-    from->clusters -= row->clusters;
-}
-
-static int coroutine_fn take_plain(BlockDriverState *bs, uint64_t max,
-                                   Qcow2Row *row)
+/* New clusters, at most @max; what counts them is not stable yet. */
+static int coroutine_fn alloc_row(BlockDriverState *bs, uint64_t max,
+                                  Qcow2Row *row)
 {
     const Qcow2State *s = bs->opaque;
     Qcow2Found found;
@@ -122,11 +92,27 @@ static int coroutine_fn take_plain(BlockDriverState *bs, uint64_t max,
     if (ret < 0) {
         return ret;
     }
-    row->first = found.first;
-    row->clusters = found.clusters;
-    row->counted = false;
-    row->fresh = qcow2_co_use_clusters(bs, found.first << s->cluster_bits,
-                                       found.clusters << s->cluster_bits);
+    *row = (Qcow2Row){
+        .first = found.first,
+        .clusters = found.clusters,
+        .fresh = qcow2_co_use_clusters(bs, found.first << s->cluster_bits,
+                                       found.clusters << s->cluster_bits),
+    };
+    return 0;
+}
+
+/* The next row; its first @now clusters are wanted at once. */
+static int coroutine_fn count_next(BlockDriverState *bs, uint64_t now)
+{
+    Qcow2State *s = bs->opaque;
+    Qcow2Ahead *ahead = &s->write->ahead;
+    int ret = alloc_row(bs, now + choose_step(bs), &ahead->next);
+
+    if (ret < 0) {
+        return ret;
+    }
+    ahead->number++;
+    ahead->next_stable = false;
     return 0;
 }
 
@@ -134,6 +120,7 @@ static void move_up(Qcow2Ahead *ahead)
 {
     if (ahead->ready.clusters == 0 && ahead->next_stable) {
         ahead->ready = ahead->next;
+        ahead->ready.counted = true;
         ahead->next.clusters = 0;
         ahead->next_stable = false;
     }
@@ -148,19 +135,19 @@ int coroutine_fn qcow2_co_take_row(BlockDriverState *bs, uint64_t max,
 
     move_up(ahead);
     if (ahead->ready.clusters > 0) {
-        take(&ahead->ready, max, true, row);
+        *row = qcow2_row_take(&ahead->ready, max);
         return 0;
     }
     if (ahead->next.clusters == 0) {
         if (!is_wanted(bs)) {
-            return take_plain(bs, max, row);
+            return alloc_row(bs, max, row);
         }
         ret = count_next(bs, max);
         if (ret < 0) {
             return ret;
         }
     }
-    take(&ahead->next, max, false, row);
+    *row = qcow2_row_take(&ahead->next, max);
     return 0;
 }
 

@@ -226,21 +226,17 @@ static void count_clusters(Plan *plan)
 static int coroutine_fn take_clusters(Plan *plan, uint64_t max,
                                       Qcow2Row *taken)
 {
-    Qcow2Row found;
     int ret;
 
     if (plan->found.clusters == 0) {
-        ret = qcow2_co_take_row(plan->bs, MAX(plan->needed, 1), &found);
+        ret = qcow2_co_take_row(plan->bs, MAX(plan->needed, 1),
+                                &plan->found);
         if (ret < 0) {
             return ret;
         }
-        plan->found = found;
         plan->needed -= MIN(plan->needed, plan->found.clusters);
     }
-    *taken = plan->found;
-    taken->clusters = MIN(max, plan->found.clusters);
-    plan->found.first += taken->clusters;
-    plan->found.clusters -= taken->clusters;
+    *taken = qcow2_row_take(&plan->found, max);
     return 0;
 }
 

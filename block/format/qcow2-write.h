@@ -188,6 +188,17 @@ typedef struct Qcow2Row {
     bool counted;            /* in the file, and that is stable */
 } Qcow2Row;
 
+/* Its first ones, at most @max. */
+static inline Qcow2Row qcow2_row_take(Qcow2Row *from, uint64_t max)
+{
+    Qcow2Row row = *from;
+
+    row.clusters = MIN(max, from->clusters);
+    from->first += row.clusters;
+    from->clusters -= row.clusters;
+    return row;
+}
+
 /* qcow2-ahead.c */
 typedef struct Qcow2Ahead {
     Qcow2Row ready, next;

@@ -204,16 +204,11 @@ static int coroutine_fn write_caches(BlockDriverState *bs, FlushWhat what)
     return qcow2_cache_write(s->refcount_cache);
 }
 
-static bool is_outlived(const BlockDriverState *bs)
-{
-    return __atomic_load_n(&bs->outlived, __ATOMIC_RELAXED);
-}
-
 bool qcow2_tables_are_behind(BlockDriverState *bs)
 {
     const Qcow2State *s = bs->opaque;
 
-    return is_outlived(bs) &&
+    return bdrv_is_outlived(bs) &&
            (qcow2_cache_is_dirty(s->l2_cache) || qcow2_l1_is_dirty(bs));
 }
 
@@ -239,7 +234,7 @@ static int coroutine_fn flush_metadata(BlockDriverState *bs, FlushWhat what)
         return ret;
     }
     co_mutex_lock(&s->lock);
-    if (!is_outlived(bs)) {
+    if (!bdrv_is_outlived(bs)) {
         qcow2_co_give_ahead_back(bs);
     }
     mark = qcow2_flush_mark(bs);

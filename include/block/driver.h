@@ -190,6 +190,12 @@ void bdrv_finish_limits(BlockDriverState *bs);
  * node and of all below it. Context: main, nothing is in flight */
 void bdrv_add_outlived(BlockDriverState *bs, int users);
 
+/* Context: any */
+static inline bool bdrv_is_outlived(const BlockDriverState *bs)
+{
+    return __atomic_load_n(&bs->outlived, __ATOMIC_RELAXED);
+}
+
 /* Down the graph, children first. Context: home of @ctx */
 void bdrv_attach_context(BlockDriverState *bs, AioContext *ctx);
 void bdrv_detach_context(BlockDriverState *bs, AioContext *ctx);

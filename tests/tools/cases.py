@@ -7,6 +7,7 @@ import os
 import tempfile
 
 CASES = []
+NOTES = []    # lines that are shown behind the results
 
 
 class Skip(Exception):
@@ -39,13 +40,17 @@ def run(number, function):
     return True
 
 
-def main():
-    """Runs them all, in the order in which they were marked."""
+def main(only=()):
+    """Runs those of these names, or all, in the order in which they were
+    marked."""
     good = True
-    print(f"1..{len(CASES)}", flush=True)
-    for number, function in enumerate(CASES, 1):
+    cases = [c for c in CASES if not only or c.__name__ in only]
+    print(f"1..{len(cases)}", flush=True)
+    for number, function in enumerate(cases, 1):
         with tempfile.TemporaryDirectory(prefix="vblk-") as folder:
             os.chdir(folder)
             good &= run(number, function)
             os.chdir("/")
+    for note in NOTES:
+        print(comment(note))
     return 0 if good else 1

@@ -534,6 +534,14 @@ class SnapshotApply(Snapshot):
             one_of("top", "qcow2", "s1.want", "top.want")
 
 
+def refcounts(file):
+    """Where the first block of a qcow2 image's refcounts is."""
+    file.seek(48)
+    table = int.from_bytes(file.read(8), "big")
+    file.seek(table)
+    return int.from_bytes(file.read(8), "big")
+
+
 @operation("check-leaks")
 class CheckLeaks(Change):
     """A cluster that nobody uses."""
@@ -541,15 +549,9 @@ class CheckLeaks(Change):
     def prepare(self):
         super().prepare()
         with open("top", "r+b") as file:
-            # a refcount of a cluster behind the end
-            file.seek(48)
-            table = int.from_bytes(file.read(8), "big")
-            file.seek(table)
-            block = int.from_bytes(file.read(8), "big")
-            file.seek(0, os.SEEK_END)
-            cluster = file.tell() // 4096
+            cluster = file.seek(0, os.SEEK_END) // 4096
             file.write(bytes(8192))
-            file.seek(block + 2 * cluster)
+            file.seek(refcounts(file) + 2 * cluster)
             file.write(b"\0\1\0\1")
 
     def words(self, folder):
@@ -568,11 +570,7 @@ class CheckAll(CheckLeaks):
     def prepare(self):
         super().prepare()
         with open("top", "r+b") as file:
-            file.seek(48)
-            table = int.from_bytes(file.read(8), "big")
-            file.seek(table)
-            block = int.from_bytes(file.read(8), "big")
-            file.seek(block + 2 * 6)
+            file.seek(refcounts(file) + 2 * 6)
             file.write(bytes(8))
 
     def words(self, folder):

@@ -4,39 +4,41 @@
 requests or locked memory are used up, there is little memory at all. Programs
 say in a line what is missing, and end or do without; what is served is right.
 
-Usage: test-shortage.py DAEMON VBLK_BENCH VBLK_IMG VBLK_IO
+Usage: test-shortage.py DAEMON VBLK_BENCH VBLK_IMG VBLK_IO [CASE...]
 """
 
+import functools
 import os
 import re
 import resource
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 
 import seccomp
+
+sys.path.insert(0, os.path.dirname(sys.path[0]))
+# pylint: disable=wrong-import-position
+import cases
+from cases import Skip
 
 DAEMON, BENCH, IMG, IO = (os.path.abspath(path) for path in sys.argv[1:5])
 TIMEOUT = 60
 PR_CAPBSET_DROP, CAP_IPC_LOCK = 24, 14
 NOBODY = 65534
 MIB = 1 << 20
-CASES = []
-NOTES = []
-
-
-class Skip(Exception):
-    """Why a case cannot run here."""
 
 
 def case(function):
-    """A test by the name of its function."""
-    CASES.append(function)
-    return function
+    """A test by the name of its function, with an image."""
+    @cases.case
+    @functools.wraps(function)
+    def with_image():
+        with open("a.img", "wb") as file:
+            file.truncate(8 * MIB)
+        function()
 
 
 def node(aio):
@@ -88,6 +90,17 @@ def start(aio, preexec):
                             text=True, preexec_fn=preexec)
 
 
+def end(process):
+    """What it said, when it has ended because it was asked to."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        return process.communicate(timeout=TIMEOUT)[1]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+
+
 def serves(aio, preexec, *warnings, perhaps=()):
     """It serves what is right, and says no more than these."""
     with start(aio, preexec) as process:
@@ -95,12 +108,7 @@ def serves(aio, preexec, *warnings, perhaps=()):
             assert wait_for(process), process.stderr.read()
             result = load()
         finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                _, errors = process.communicate(timeout=TIMEOUT)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise
+            errors = end(process)
     assert result.returncode == 0, result.stderr
     assert process.returncode == 0, (process.returncode, errors)
     lines = errors.splitlines()
@@ -234,13 +242,7 @@ def under_limit(aio, mib):
     with start(aio, limited(mib * MIB)) as process:
         ready = wait_for(process)
         result = load() if ready else None
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        try:
-            _, errors = process.communicate(timeout=TIMEOUT)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise
+        errors = end(process)
     if process.returncode != 0:
         # GLib's last words take memory as well, until the stack is full
         assert OUT_OF_MEMORY.search(errors) or process.returncode == -signal.SIGSEGV, \
@@ -268,45 +270,8 @@ def little_memory():
             if what == "served" and len(seen[what]) == 3:
                 break
         assert "served" in seen, seen
-        NOTES.append(f"{aio}: " + ", ".join(
+        cases.NOTES.append(f"{aio}: " + ", ".join(
             f"{what} at {at[0]} to {at[-1]} MiB ({len(at)})" for what, at in seen.items()))
 
 
-def run_case(function):
-    """In a folder of its own."""
-    folder = tempfile.mkdtemp(prefix="vblk-shortage-")
-    os.chdir(folder)
-    with open("a.img", "wb") as file:
-        file.truncate(8 * MIB)
-    try:
-        function()
-    finally:
-        os.chdir("/")
-        shutil.rmtree(folder)
-
-
-def main():
-    """Prints TAP."""
-    failures = 0
-    only = sys.argv[5:]
-    cases = [c for c in CASES if not only or c.__name__ in only]
-    print(f"1..{len(cases)}", flush=True)
-    for i, function in enumerate(cases, 1):
-        name = function.__name__.replace("_", "-")
-        try:
-            run_case(function)
-        except Skip as err:
-            print(f"ok {i} - {name} # SKIP {err}", flush=True)
-            continue
-        except (AssertionError, OSError, subprocess.SubprocessError) as err:
-            failures += 1
-            print(f"not ok {i} - {name}", flush=True)
-            print("# " + repr(err).replace("\n", "\n# "), flush=True)
-            continue
-        print(f"ok {i} - {name}", flush=True)
-    for note in NOTES:
-        print(f"# {note}")
-    return 1 if failures else 0
-
-
-sys.exit(main())
+sys.exit(cases.main(sys.argv[5:]))

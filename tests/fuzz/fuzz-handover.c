@@ -165,24 +165,8 @@ static int make_fd(Old *old, char kind)
 static void send_packet(const Old *old, const char *text, int *fds,
                         unsigned n)
 {
-    union {
-        struct cmsghdr align;
-        char space[CMSG_SPACE((HANDOVER_MAX_FDS + 1) * sizeof(int))];
-    } control = { 0 };
-    struct iovec iov = { (void *)text, strlen(text) };
-    struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-    struct cmsghdr *c;
-
-    if (n) {
-        msg.msg_control = &control;
-        msg.msg_controllen = CMSG_SPACE(n * sizeof(int));
-        c = CMSG_FIRSTHDR(&msg);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(n * sizeof(int));
-        memcpy(CMSG_DATA(c), fds, n * sizeof(int));
-    }
-    g_assert(sendmsg(old->sock, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0);
+    g_assert(send_fds(old->sock, text, strlen(text), fds, n,
+                      MSG_DONTWAIT) >= 0);
     for (unsigned i = 0; i < n; i++) {
         close(fds[i]);
     }

@@ -156,28 +156,11 @@ static int make_fd(const Front *front, FdKind kind)
     }
 }
 
-static void send_fds(const Front *front, const void *data, size_t bytes,
-                     const int *fds, unsigned n)
+static void send_bytes(const Front *front, const void *data, size_t bytes,
+                       const int *fds, unsigned n)
 {
-    union {
-        struct cmsghdr align;
-        char space[CMSG_SPACE(16 * sizeof(int))];
-    } control = { 0 };
-    struct iovec iov = { (void *)data, bytes };
-    struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-    if (n) {
-        struct cmsghdr *c;
-
-        msg.msg_control = &control;
-        msg.msg_controllen = CMSG_SPACE(n * sizeof(int));
-        c = CMSG_FIRSTHDR(&msg);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(n * sizeof(int));
-        memcpy(CMSG_DATA(c), fds, n * sizeof(int));
-    }
-    if (bytes && sendmsg(front->sock, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+    if (bytes &&
+        send_fds(front->sock, data, bytes, fds, n, MSG_DONTWAIT) < 0) {
         return; /* it has hung up */
     }
 }
@@ -191,7 +174,7 @@ static void send_message(const Front *front, uint32_t request, uint32_t flags,
 
     memcpy(buf, &header, sizeof(header));
     memcpy(buf + sizeof(header), payload, bytes);
-    send_fds(front, buf, sizeof(header) + bytes, fds, n);
+    send_bytes(front, buf, sizeof(header) + bytes, fds, n);
 }
 
 static const uint8_t *take(Input *in, size_t *bytes)
@@ -331,7 +314,7 @@ static void do_step(Front *front, Input *in, const uint8_t *step)
         return; /* the guest is as fast as the device */
     case STEP_RAW:
         from = take(in, &bytes);
-        send_fds(front, from, bytes, NULL, 0);
+        send_bytes(front, from, bytes, NULL, 0);
         break;
     case STEP_NEGOTIATE:
         negotiate(front, step);

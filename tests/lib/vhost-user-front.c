@@ -2,6 +2,7 @@
 /* See vhost-user-front.h. */
 #include "vhost-user-front.h"
 #include "block/log.h"
+#include "fds.h"
 
 #include <glib/gstdio.h>
 #include <linux/virtio_config.h>
@@ -145,25 +146,17 @@ void front_free(Front *f)
 
 void front_send(Front *f, uint32_t request, uint32_t flags,
                 const void *payload, uint32_t bytes, const int *fds,
-                     unsigned n_fds)
+                unsigned n_fds)
 {
     VhostUserHeader header = { request, flags | VHOST_USER_VERSION, bytes };
-    struct iovec iov[2] = { { &header, 12 }, { (void *)payload, bytes } };
-    char control[CMSG_SPACE(16 * sizeof(int))] = { 0 };
-    struct msghdr hdr = { .msg_iov = iov, .msg_iovlen = bytes ? 2 : 1 };
+    g_autofree uint8_t *message = g_malloc(12 + bytes);
 
-    if (n_fds) {
-        struct cmsghdr *c;
-
-        hdr.msg_control = control;
-        hdr.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-        c = CMSG_FIRSTHDR(&hdr);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-        memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));
+    memcpy(message, &header, 12);
+    if (bytes) {
+        memcpy(message + 12, payload, bytes);
     }
-    g_assert_cmpint(sendmsg(f->sock, &hdr, MSG_NOSIGNAL), ==, 12 + bytes);
+    g_assert_cmpint(send_fds(f->sock, message, 12 + bytes, fds, n_fds, 0), ==,
+                    12 + bytes);
 }
 
 /* Reads one reply, which must answer @request. Returns the payload's size. */

@@ -46,26 +46,12 @@ static void pair_close(Pair *p)
 /* Sends @bytes of @buf with @n_fds new event descriptors. */
 static void send_raw(Pair *p, const void *buf, size_t bytes, unsigned n_fds)
 {
-    char control[CMSG_SPACE(64 * sizeof(int))] = { 0 };
-    struct iovec iov = { (void *)buf, bytes };
-    struct msghdr hdr = { .msg_iov = &iov, .msg_iovlen = 1 };
-    int fds[64];
+    int fds[SEND_MAX_FDS] = { 0 };
 
-    if (n_fds) {
-        struct cmsghdr *c;
-
-        hdr.msg_control = control;
-        hdr.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-        c = CMSG_FIRSTHDR(&hdr);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-        for (unsigned i = 0; i < n_fds; i++) {
-            fds[i] = eventfd(0, EFD_CLOEXEC);
-        }
-        memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));
+    for (unsigned i = 0; i < n_fds; i++) {
+        fds[i] = eventfd(0, EFD_CLOEXEC);
     }
-    g_assert_cmpint(sendmsg(p->front, &hdr, 0), ==, bytes);
+    g_assert_cmpint(send_fds(p->front, buf, bytes, fds, n_fds, 0), ==, bytes);
     for (unsigned i = 0; i < n_fds; i++) {
         close(fds[i]);
     }

@@ -58,24 +58,9 @@ static void test_second_client_waits(gconstpointer opaque)
 static void send_half(Front *f)
 {
     VhostUserHeader half = { VHOST_USER_SET_VRING_CALL, 1, 8 };
-    union {
-        struct cmsghdr head;
-        char space[CMSG_SPACE(sizeof(int))];
-    } control = {
-        .head = {
-            .cmsg_len = CMSG_LEN(sizeof(int)),
-            .cmsg_level = SOL_SOCKET,
-            .cmsg_type = SCM_RIGHTS,
-        },
-    };
-    struct iovec iov = { &half, sizeof(half) };
-    struct msghdr hdr = {
-        .msg_iov = &iov, .msg_iovlen = 1,
-        .msg_control = &control, .msg_controllen = sizeof(control),
-    };
 
-    memcpy(CMSG_DATA(&control.head), &f->call[0], sizeof(int));
-    g_assert_cmpint(sendmsg(f->sock, &hdr, 0), ==, sizeof(half));
+    g_assert_cmpint(send_fds(f->sock, &half, sizeof(half), &f->call[0], 1, 0),
+                    ==, sizeof(half));
     front_run_main();
 }
 

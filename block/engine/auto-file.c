@@ -49,9 +49,9 @@ static void trace_file(const AutoFile *file, const char *why)
 
 /* --- Ways --- */
 
-static bool early; /* relaxed atomic */
+static bool early; /* rings are; relaxed atomic */
 
-void auto_make_engines_early(void)
+void auto_make_rings_early(void)
 {
     __atomic_store_n(&early, true, __ATOMIC_RELAXED);
 }
@@ -69,7 +69,7 @@ static void add(Ways *ways, Engine *engine)
 /* Its engine is made when it is to be tried. */
 static void add_later(Ways *ways, AioContext *ctx, EngineType type)
 {
-    if (__atomic_load_n(&early, __ATOMIC_RELAXED)) {
+    if (type == ENGINE_IO_URING && __atomic_load_n(&early, __ATOMIC_RELAXED)) {
         engine_try(ctx, type, NULL); /* if refused, then it will be so later */
     }
     ways->way[ways->n++] = (AutoWay){ type, NULL };

@@ -26,11 +26,11 @@ typedef struct AutoFacts {
 AutoFile *auto_file_new(AioContext *ctx, const AutoFacts *facts);
 
 /*
- * Files opened from then on have all their engines made at once, where else
- * those that are tried later are made then: for a process that is about to be
- * confined, and may make none afterwards. Context: any
+ * Files opened from then on have their rings made at once, where else one that
+ * is tried later is made then: for a process that is about to be confined, and
+ * may make none afterwards. Linux AIO it may still set up. Context: any
  */
-void auto_make_engines_early(void);
+void auto_make_rings_early(void);
 
 /* No request of it is under way. Context: home */
 void auto_file_free(AutoFile *file);

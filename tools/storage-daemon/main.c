@@ -213,7 +213,7 @@ static bool plan_confinement(Daemon *daemon, GError **error)
         }
     }
     if (sandbox_is_wanted(&daemon->sandbox)) {
-        auto_make_engines_early();
+        auto_make_rings_early();
     }
     return true;
 }

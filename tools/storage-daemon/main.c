@@ -20,6 +20,7 @@
 #include "block/control.h"
 #include "block/debug.h"
 #include "block/engine.h"
+#include "block/error.h"
 #include "block/graph.h"
 #include "block/log.h"
 #include "block/throttle.h"
@@ -389,15 +390,9 @@ static void successor_asks(void *opaque)
 /* What came by QMP is on nobody's command line. */
 static bool check_no_monitor(const Daemon *daemon, GError **error)
 {
-    const GArray *items = daemon->cmdline.items;
-
-    for (unsigned i = 0; i < items->len; i++) {
-        if (g_array_index(items, CmdlineItem, i).option == OPT_MONITOR) {
-            g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED,
-                        "--takeover: not together with --monitor: what is "
-                        "added by QMP could not be taken over");
-            return false;
-        }
+    if (daemon->sandbox.has_monitor) {
+        return error_setg(error, "--takeover: not together with --monitor: "
+                          "what is added by QMP could not be taken over");
     }
     return true;
 }

@@ -123,8 +123,7 @@ static bool check_present(Options *args, GError **error)
 
     for (unsigned i = 0; i < G_N_ELEMENTS(keys); i++) {
         if (!options_peek_str(args, keys[i])) {
-            error_setg(error, "Parameter '%s' is missing", keys[i]);
-            return false;
+            return error_setg(error, "Parameter '%s' is missing", keys[i]);
         }
     }
     return true;
@@ -135,8 +134,7 @@ static bool check_iothread(Options *args, GError **error)
     const char *id = options_peek_str(args, "iothread");
 
     if (id && !object_lookup_iothread(id)) {
-        error_setg(error, "iothread \"%.64s\" not found", id);
-        return false;
+        return error_setg(error, "iothread \"%.64s\" not found", id);
     }
     return true;
 }
@@ -188,9 +186,8 @@ static bool take_mode(Options *args, bool *hard, GError **error)
     }
     *hard = g_strcmp0(mode, "hard") == 0;
     if (mode && !*hard && strcmp(mode, "safe") != 0) {
-        error_setg(error, "Parameter 'mode' does not accept value '%.64s'",
-                   mode);
-        return false;
+        return error_setg(error, "Parameter 'mode' does not accept value "
+                          "'%.64s'", mode);
     }
     return true;
 }

@@ -103,13 +103,12 @@ static bool take_args(Options *args, Resize *resize, GError **error)
     }
     resize->bs = name ? bdrv_find_node(name) : NULL;
     if (!resize->bs) {
-        error_setg(error, "Cannot find device='%.64s' nor node-name='%.64s'",
-                   device ? device : "", name ? name : "");
-        return false;
+        return error_setg(error, "Cannot find device='%.64s' nor "
+                          "node-name='%.64s'", device ? device : "",
+                          name ? name : "");
     }
     if (!options_has(args, "size")) {
-        error_setg(error, "Parameter 'size' is missing");
-        return false;
+        return error_setg(error, "Parameter 'size' is missing");
     }
     if (!options_take_size(args, "size", &size, NULL)) {
         size = 0; /* negative */

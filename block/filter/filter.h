@@ -14,6 +14,7 @@
  * business. Fails when too many filters lie below. Context: main
  */
 bool filter_open(BlockDriverState *bs, Options *opts, GError **error);
+
 /* Sends the request itself on to bs->file. Context: home */
 void filter_pass(BlockDriverState *bs, BlockRequest *req);
 

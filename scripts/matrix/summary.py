@@ -118,9 +118,10 @@ def warning(rounds):
     if calm <= QUIET:
         return ""
     return (f"The machine was busy with other work: load {text}, and {calm:.1f} "
-            "in its calmest tenth, where 2 to 3 are the study's own. IOPS of its disk are those that were left "
-            "over, and deviations are large. Do not quote these figures: run "
-            "scripts/study --quick on a machine that does nothing else.")
+            "in its calmest tenth, where 2 to 3 are the study's own. IOPS of its "
+            "disk are those that were left over, and deviations are large. Do not "
+            "quote these figures: run scripts/study --quick on a machine that does "
+            "nothing else.")
 
 
 def families(results):

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Makes a request of a call and waits for it in a coroutine.
+ * Makes a request of a call and waits for it in a coroutine; and has a
+ * coroutine work on a driver's request.
  *
  * Called by format drivers and by the tools; hands the request to node.c or
  * to block-backend.c. The request lives on the coroutine's stack: it is back
@@ -239,4 +240,32 @@ int coroutine_fn blk_co_pdiscard(BlkChannel *channel, int64_t offset,
 int coroutine_fn blk_co_flush(BlkChannel *channel)
 {
     return co_range((CoTarget){ .channel = channel }, BLOCK_FLUSH, 0, 0, 0);
+}
+
+/* --- A driver's request --- */
+
+typedef struct CoJob {
+    BlockDriverState *bs;
+    BlockRequest *req;
+    BdrvRequestFn *fn;
+} CoJob;
+
+/* It may end without having waited, inside of submit: hence "later". */
+static void coroutine_fn job_entry(void *opaque)
+{
+    CoJob *job = opaque;
+    BlockRequest *req = job->req;
+    int ret = job->fn(job->bs, req);
+
+    g_free(job);
+    block_request_complete_later(req, ret);
+}
+
+void bdrv_submit_co(BlockDriverState *bs, BlockRequest *req,
+                    BdrvRequestFn *fn)
+{
+    CoJob *job = g_new(CoJob, 1);
+
+    *job = (CoJob){ bs, req, fn };
+    coroutine_enter(coroutine_new(job_entry, job));
 }

@@ -188,7 +188,7 @@ static int coroutine_fn co_request(BlockDriverState *bs,
 
 static void blkdebug_submit(BlockDriverState *bs, BlockRequest *req)
 {
-    filter_submit_co(bs, req, co_request);
+    bdrv_submit_co(bs, req, co_request);
 }
 
 static int coroutine_fn blkdebug_co_block_status(BlockDriverState *bs,

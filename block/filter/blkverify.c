@@ -169,7 +169,7 @@ static int coroutine_fn co_request(BlockDriverState *bs,
 
 static void blkverify_submit(BlockDriverState *bs, BlockRequest *req)
 {
-    filter_submit_co(bs, req, co_request);
+    bdrv_submit_co(bs, req, co_request);
 }
 
 /* "blkverify:raw:test" */

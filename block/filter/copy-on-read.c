@@ -245,7 +245,7 @@ static void cor_submit(BlockDriverState *bs, BlockRequest *req)
     if (req->op == BLOCK_FLUSH) {
         filter_pass(bs, req);
     } else {
-        filter_submit_co(bs, req, req->op == BLOCK_READ ? co_read
+        bdrv_submit_co(bs, req, req->op == BLOCK_READ ? co_read
                                                         : co_modify);
     }
 }

@@ -42,7 +42,7 @@ void filter_pass(BlockDriverState *bs, BlockRequest *req)
 {
     if (G_UNLIKELY(is_write(req) &&
                    req->offset + req->bytes > bs->total_bytes)) {
-        filter_submit_co(bs, req, filter_co_pass);
+        bdrv_submit_co(bs, req, filter_co_pass);
     } else {
         bdrv_submit(bs->file, req);
     }
@@ -120,29 +120,4 @@ int coroutine_fn filter_co_write_zero_data(BlockDriverState *bs,
         bytes -= write.bytes;
     }
     return ret;
-}
-
-typedef struct FilterJob {
-    BlockDriverState *bs;
-    BlockRequest *req;
-    FilterCoFn *fn;
-} FilterJob;
-
-/* It may end without having waited, inside of submit: hence "later". */
-static void coroutine_fn job_entry(void *opaque)
-{
-    FilterJob *job = opaque;
-    BlockRequest *req = job->req;
-    int ret = job->fn(job->bs, req);
-
-    g_free(job);
-    block_request_complete_later(req, ret);
-}
-
-void filter_submit_co(BlockDriverState *bs, BlockRequest *req, FilterCoFn *fn)
-{
-    FilterJob *job = g_new(FilterJob, 1);
-
-    *job = (FilterJob){ bs, req, fn };
-    coroutine_enter(coroutine_new(job_entry, job));
 }

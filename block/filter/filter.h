@@ -18,15 +18,6 @@ bool filter_open(BlockDriverState *bs, Options *opts, GError **error);
 /* Sends the request itself on to bs->file. Context: home */
 void filter_pass(BlockDriverState *bs, BlockRequest *req);
 
-/* Works on a copy of @req: 0 or a negative errno. */
-typedef int coroutine_fn FilterCoFn(BlockDriverState *bs,
-                                    const BlockRequest *req);
-
-/* Runs @fn for @req, which stays with the filter until it returns and then
- * completes with its result. Allocates. Context: home */
-void filter_submit_co(BlockDriverState *bs, BlockRequest *req,
-                      FilterCoFn *fn);
-
 /* Sends bs->file the same request and waits for it. */
 int coroutine_fn filter_co_pass(BlockDriverState *bs, const BlockRequest *req);
 

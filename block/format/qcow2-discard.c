@@ -300,7 +300,7 @@ static void inner_clusters(BlockDriverState *bs, int64_t *offset,
 
 /* Of version 2 nothing can say that a cluster is not the backing file's. */
 static int coroutine_fn discard_request(BlockDriverState *bs,
-                                        BlockRequest *req)
+                                        const BlockRequest *req)
 {
     const Qcow2State *s = bs->opaque;
     int64_t offset = req->offset, bytes = req->bytes;
@@ -312,26 +312,7 @@ static int coroutine_fn discard_request(BlockDriverState *bs,
     return qcow2_co_discard(bs, offset, bytes, QCOW2_DISCARD_REQUEST, false);
 }
 
-typedef struct DiscardJob {
-    BlockDriverState *bs;
-    BlockRequest *req;
-} DiscardJob;
-
-static void coroutine_fn discard_entry(void *opaque)
-{
-    DiscardJob *job = opaque;
-    BlockRequest *req = job->req;
-    int ret = discard_request(job->bs, req);
-
-    g_free(job);
-    block_request_complete_later(req, ret);
-}
-
 void qcow2_discard_submit(BlockDriverState *bs, BlockRequest *req)
 {
-    DiscardJob *job = g_new(DiscardJob, 1);
-
-    job->bs = bs;
-    job->req = req;
-    coroutine_enter(coroutine_new(discard_entry, job));
+    bdrv_submit_co(bs, req, discard_request);
 }

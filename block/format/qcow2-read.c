@@ -256,22 +256,10 @@ int coroutine_fn qcow2_co_pread(BlockDriverState *bs, int64_t offset,
 
 /* --- requests --- */
 
-typedef struct ReadRequest {
-    BlockDriverState *bs;
-    BlockRequest *req;
-} ReadRequest;
-
-/* It may get here without having waited, inside of submit: hence "later". */
-static void coroutine_fn request_entry(void *opaque)
+static int coroutine_fn read_request(BlockDriverState *bs,
+                                     const BlockRequest *req)
 {
-    ReadRequest *read = opaque;
-    BlockRequest *req = read->req;
-    BlockDriverState *bs = read->bs;
-    int ret;
-
-    g_free(read);
-    ret = qcow2_co_pread(bs, req->offset, req->bytes, req->iov, req->niov);
-    block_request_complete_later(req, ret);
+    return qcow2_co_pread(bs, req->offset, req->bytes, req->iov, req->niov);
 }
 
 static bool is_zero(const BlockDriverState *bs, const Qcow2Extent *extent,
@@ -307,13 +295,7 @@ static bool submit_simple(BlockDriverState *bs, BlockRequest *req)
 
 void qcow2_read_submit(BlockDriverState *bs, BlockRequest *req)
 {
-    ReadRequest *read;
-
-    if (submit_simple(bs, req)) {
-        return;
+    if (!submit_simple(bs, req)) {
+        bdrv_submit_co(bs, req, read_request);
     }
-    read = g_new(ReadRequest, 1);
-    read->bs = bs;
-    read->req = req;
-    coroutine_enter(coroutine_new(request_entry, read));
 }

@@ -268,11 +268,6 @@ static int coroutine_fn zero_range(BlockDriverState *bs, int64_t offset,
     return ret < 0 ? ret : zero_part(bs, last, end - last);
 }
 
-typedef struct ZeroesJob {
-    BlockDriverState *bs;
-    BlockRequest *req;
-} ZeroesJob;
-
 static int coroutine_fn zeroes_request(BlockDriverState *bs,
                                        const BlockRequest *req)
 {
@@ -289,21 +284,7 @@ static int coroutine_fn zeroes_request(BlockDriverState *bs,
     return ret;
 }
 
-static void coroutine_fn zeroes_entry(void *opaque)
-{
-    ZeroesJob *job = opaque;
-    BlockRequest *req = job->req;
-    int ret = zeroes_request(job->bs, req);
-
-    g_free(job);
-    block_request_complete_later(req, ret);
-}
-
 void qcow2_write_zeroes_submit(BlockDriverState *bs, BlockRequest *req)
 {
-    ZeroesJob *job = g_new(ZeroesJob, 1);
-
-    job->bs = bs;
-    job->req = req;
-    coroutine_enter(coroutine_new(zeroes_entry, job));
+    bdrv_submit_co(bs, req, zeroes_request);
 }

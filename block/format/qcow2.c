@@ -97,19 +97,10 @@ static void submit_write(BlockDriverState *bs, BlockRequest *req)
     pass_on(bs, req, host);
 }
 
-typedef struct FlushRequest {
-    BlockDriverState *bs;
-    BlockRequest *req;
-} FlushRequest;
-
-static void coroutine_fn flush_entry(void *opaque)
+static int coroutine_fn flush_request(BlockDriverState *bs,
+                                      const BlockRequest *req)
 {
-    FlushRequest *flush = opaque;
-    BlockRequest *req = flush->req;
-    BlockDriverState *bs = flush->bs;
-
-    g_free(flush);
-    block_request_complete_later(req, qcow2_co_flush_for_guest(bs));
+    return qcow2_co_flush_for_guest(bs);
 }
 
 /* Of an image that is dirty the counts are made anew when they are wanted. */
@@ -123,7 +114,6 @@ static bool needs_refcounts(BlockDriverState *bs)
 static void submit_flush(BlockDriverState *bs, BlockRequest *req)
 {
     Qcow2State *s = bs->opaque;
-    FlushRequest *flush;
 
     if (bs->read_only || (s->data_file == bs->file &&
                           !qcow2_is_unflushed(bs) &&
@@ -133,10 +123,7 @@ static void submit_flush(BlockDriverState *bs, BlockRequest *req)
         bdrv_submit(bs->file, req);
         return;
     }
-    flush = g_new(FlushRequest, 1);
-    flush->bs = bs;
-    flush->req = req;
-    coroutine_enter(coroutine_new(flush_entry, flush));
+    bdrv_submit_co(bs, req, flush_request);
 }
 
 static void qcow2_submit(BlockDriverState *bs, BlockRequest *req)

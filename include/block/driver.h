@@ -6,6 +6,7 @@
 #ifndef BLOCK_DRIVER_H
 #define BLOCK_DRIVER_H
 
+#include "block/coroutine.h"
 #include "block/handover.h"
 #include "block/options.h"
 #include "block/request.h"
@@ -170,6 +171,15 @@ struct BlockDriver {
  * drv->submit. Context: home of req->ctx
  */
 void bdrv_submit(BlockDriverState *bs, BlockRequest *req);
+
+/* Works on a copy of @req: 0 or a negative errno. */
+typedef int coroutine_fn BdrvRequestFn(BlockDriverState *bs,
+                                       const BlockRequest *req);
+
+/* For drv->submit: runs @fn for @req, which stays with @bs until it returns and
+ * then completes with its result. Allocates. Context: home */
+void bdrv_submit_co(BlockDriverState *bs, BlockRequest *req,
+                    BdrvRequestFn *fn);
 
 /*
  * Says that requests in units of @block_size will come, from a device or from

@@ -13,6 +13,7 @@
 #define TAKEOVERS 5
 #define FAILURES  3
 #define KILLS     8
+#define MOST      10 /* times as many, until some have waited */
 
 /* For how long, in each takeover. */
 typedef struct Pauses {
@@ -66,20 +67,21 @@ static void take_over(Load *load, const char *extra, BlkTakeover *takeover)
 
 /* What may go at once is not to be had again by a takeover, but for a request
  * that was a little early. */
-static void check_limit(const Load *load, int64_t began_us)
+static void check_limit(const Load *load, unsigned taken, int64_t began_us)
 {
     double seconds = (g_get_monotonic_time() - began_us) / 1e6;
     unsigned at_once = LOAD_SLOW / 10 + 1;
 
     g_assert_cmpfloat(load->written, <=,
-                      LOAD_SLOW * seconds + at_once + TAKEOVERS);
+                      LOAD_SLOW * seconds + at_once + taken);
 }
 
-/* Writes beyond those that may go at once wait all the time. */
+/* Writes beyond those that may go at once wait nearly all the time: none do
+ * where the guest had no processor for half a second. */
 static void test_takeover(gconstpointer opaque)
 {
     const LoadConf *test = opaque;
-    unsigned n = load_times(TAKEOVERS), waited = 0;
+    unsigned n = load_times(TAKEOVERS), taken = 0, waited = 0;
     int64_t began_us;
     BlkTakeover takeover;
     Pauses pauses = { 0 };
@@ -90,26 +92,26 @@ static void test_takeover(gconstpointer opaque)
     }
     load_start(&load, test);
     began_us = g_get_monotonic_time();
-    for (unsigned i = 0; i < n; i++) {
+    for (; taken < n || (test->slow && waited == 0 && taken < MOST * n);
+         taken++) {
         take_over(&load, NULL, &takeover);
         g_assert_cmpint(takeover.us, >=, 0);
-        g_assert_true(test->slow ? takeover.waited > 0
-                                 : takeover.waited == 0);
         waited += takeover.waited;
         pauses_add(&pauses, takeover.us);
         pauses_add(&total.stood_still, takeover.us);
         pauses_add(&total.no_read, load.gap_us);
     }
+    g_assert_true((waited > 0) == test->slow);
     if (test->unmerged) {
-        check_limit(&load, began_us);
+        check_limit(&load, taken, began_us);
     }
     load_stop(&load, test);
-    total.takeovers += n;
+    total.takeovers += taken;
     total.waited += waited;
     total.requests += load.requests;
     total.verified += load.verified;
     g_test_message("%s: %u takeovers with %u requests that waited, disks "
-                   "stood still for up to %u us", test->name, n, waited,
+                   "stood still for up to %u us", test->name, taken, waited,
                    (unsigned)pauses.max_us);
 }
 

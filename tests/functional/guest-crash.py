@@ -46,6 +46,7 @@ class Trouble:
         self.bench = bench
         self.server = server
         self.random = random.Random(7)
+        self.one_by_one = threading.Lock()
         self.threads = []
         self.kills = 0
         self.taken_over = []
@@ -54,13 +55,24 @@ class Trouble:
         """Called with each report of the guest."""
         if kind == "ROUND":
             act = self.take_over if int(text) in TAKEOVERS else self.kill
-            timer = threading.Timer(self.random.uniform(0, 0.4), act)
+            timer = threading.Timer(self.random.uniform(0, 0.4), self.do, (act,))
             timer.start()
             self.threads.append(timer)
         return False
 
+    def do(self, act):
+        """After what an earlier round has begun."""
+        with self.one_by_one:
+            act()
+
     def kill(self):
-        """The server dies; its supervisor starts another one."""
+        """The server dies; its supervisor starts another one. There may be
+        none yet since it died last."""
+        deadline = time.monotonic() + 60
+        while not children(self.server.process.pid):
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.01)
         for pid in children(self.server.process.pid):
             os.kill(pid, signal.SIGKILL)
             self.kills += 1

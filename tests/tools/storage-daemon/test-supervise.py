@@ -19,7 +19,7 @@ sys.path.insert(0, os.path.dirname(sys.path[0]))
 from cases import Skip, case, main  # noqa: E402 pylint: disable=wrong-import-position
 
 DAEMON, UNIT = (os.path.abspath(path) for path in sys.argv[1:3])
-TIMEOUT = 30
+TIMEOUT = 60
 
 
 def until(condition, what):
@@ -39,6 +39,16 @@ def children(pid):
             return [int(word) for word in f.read().split()]
     except FileNotFoundError:
         return []
+
+
+def has_ended(pid):
+    """Its files are closed and its locks are gone; perhaps nobody has waited
+    for it yet."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+            return f.read().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def environment():
@@ -179,7 +189,9 @@ def what_keeps_it_from_starting_may_pass():
     """The image's lock is held by somebody else for a while."""
     service = Service()
     os.kill(service.process.pid, signal.SIGSTOP)
-    os.kill(service.server(), signal.SIGKILL)
+    server = service.server()
+    os.kill(server, signal.SIGKILL)
+    until(lambda: has_ended(server), "the server's end")
     with subprocess.Popen([DAEMON, "--blockdev",
                            "driver=file,node-name=n,filename=d.img",
                            "--pidfile", "other"]) as other:
@@ -207,7 +219,7 @@ def an_orphan_ends():
     orphan = service.server()
     service.end(signal.SIGKILL)
     until(lambda: not os.path.exists("d.img.sock"), "its end")
-    until(lambda: not os.path.exists(f"/proc/{orphan}"), "its end")
+    until(lambda: has_ended(orphan), "its end")
 
 
 @case

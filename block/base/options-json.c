@@ -32,7 +32,8 @@ static unsigned json_depth(const char *text, bool *unfinished)
         } else if (*text == '"') {
             quoted = true;
         } else if (*text == '{' || *text == '[') {
-            max = MAX(max, ++depth);
+            depth++;
+            max = MAX(max, depth);
         } else if ((*text == '}' || *text == ']') && depth > 0) {
             depth--;
         }

@@ -157,6 +157,24 @@ static void test_bad_unicode(void)
                     "\xf0\x9f\x98\x80 \\ud800");
 }
 
+/* Brackets in strings are no brackets. */
+static void test_depth(void)
+{
+    static const char *const texts[] = {
+        "{\"a\":[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]}",
+        "{\"a\":[\"[[[[[[[[[[[[[[[[[[[[\",[[\"\\\"{{{{{{{{{{{{{{{{\"]]]}",
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(texts); i++) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(Options) opts = options_parse(texts[i], "--blockdev", NULL,
+                                                &error);
+
+        g_assert_no_error(error);
+        g_assert_nonnull(opts);
+    }
+}
+
 static void test_bounds(void)
 {
     g_autofree char *word = g_strnfill(70000, 'x');
@@ -622,6 +640,7 @@ int main(int argc, char **argv)
     g_test_add_func("/options/bad-json", test_bad_json);
     g_test_add_func("/options/bad-unicode", test_bad_unicode);
     g_test_add_func("/options/bounds", test_bounds);
+    g_test_add_func("/options/depth", test_depth);
     g_test_add_func("/options/bool", test_bool);
     g_test_add_func("/options/size", test_size);
     g_test_add_func("/options/uint", test_uint);

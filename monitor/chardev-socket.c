@@ -5,6 +5,8 @@
  */
 #include "chardev-socket.h"
 
+#include "monitor-handover.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <gio/gio.h>
@@ -146,6 +148,37 @@ static bool listen_on(ChardevSocket *s, const char *path, GError **error)
     return true;
 }
 
+/* @fd listens on what is at @path, bound there by a process before us. */
+static bool is_at(int fd, const char *path, struct stat *identity)
+{
+    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+    socklen_t length = sizeof(addr) - 1, option = sizeof(int);
+    int listening = 0;
+
+    return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &option) ==
+               0 && listening &&
+           getsockname(fd, (struct sockaddr *)&addr, &length) == 0 &&
+           addr.sun_family == AF_UNIX && strcmp(addr.sun_path, path) == 0 &&
+           lstat(path, identity) == 0 && S_ISSOCK(identity->st_mode);
+}
+
+static bool listen_kept(ChardevSocket *s, const char *id, const char *path)
+{
+    int fd = monitor_inherited_listener(id);
+
+    if (fd < 0) {
+        return false;
+    }
+    if (!is_at(fd, path, &s->identity) ||
+        fcntl(fd, F_SETFL, O_NONBLOCK) < 0) {
+        close(fd);
+        return false;
+    }
+    s->owns_path = true;
+    s->listen_fd = fd;
+    return true;
+}
+
 static bool connect_path(ChardevSocket *s, const char *path, GError **error)
 {
     struct sockaddr_un addr;
@@ -182,7 +215,8 @@ static bool adopt_fd(ChardevSocket *s, const SocketOptions *o, GError **error)
     return true;
 }
 
-ChardevSocket *chardev_socket_open(Options *opts, GError **error)
+ChardevSocket *chardev_socket_open(const char *id, Options *opts,
+                                   GError **error)
 {
     g_auto(SocketOptions) o = { 0 };
     ChardevSocket *s;
@@ -197,13 +231,16 @@ ChardevSocket *chardev_socket_open(Options *opts, GError **error)
     if (o.fd) {
         ok = adopt_fd(s, &o, error);
     } else if (o.server) {
-        ok = listen_on(s, o.path, error);
+        ok = listen_kept(s, id, o.path) || listen_on(s, o.path, error);
     } else {
         ok = connect_path(s, o.path, error);
     }
     if (!ok) {
         chardev_socket_free(s);
         return NULL;
+    }
+    if (s->listen_fd >= 0) {
+        monitor_keep_listener(id, s->listen_fd);
     }
     /* absolute: the process may have changed its folder when it ends */
     s->path = o.path ? g_canonicalize_filename(o.path, NULL) : NULL;

@@ -16,8 +16,10 @@ typedef struct ChardevSocket {
     struct stat identity;  /* of the socket file that is ours */
 } ChardevSocket;
 
-/* Listens, or connects (server=off). Takes the rest of @opts. */
-ChardevSocket *chardev_socket_open(Options *opts, GError **error);
+/* Listens, or connects (server=off), for the chardev @id. Takes the rest of
+ * @opts. */
+ChardevSocket *chardev_socket_open(const char *id, Options *opts,
+                                   GError **error);
 void chardev_socket_free(ChardevSocket *s);
 
 /* The next client, or -1 with errno. */

@@ -24,9 +24,11 @@ struct Chardev {
     char *id;
     AioContext *ctx;
     ChardevSocket *socket;  /* NULL: stdio */
-    AioHandler *accepting;  /* while nobody is connected */
+    bool held;
+    AioHandler *accepting;  /* while nobody is connected, unless held */
     AioTimer retry;
     int in_fd, out_fd;      /* -1: nobody is connected */
+    bool met;               /* who is there from the start has been opened */
     int old_flags[2];       /* stdio: of both, for whoever comes after us */
     ChardevOpenedFn *opened;
     void *opaque;
@@ -74,6 +76,9 @@ static void accept_next(Chardev *chr)
 {
     static const AioHandlerOps ops = { .ready = accept_ready };
 
+    if (chr->held || chr->accepting) {
+        return;
+    }
     chr->accepting = aio_handler_add(chr->ctx, chr->socket->listen_fd, &ops,
                                      chr);
 }
@@ -106,13 +111,44 @@ void chardev_use(Chardev *chr, ChardevOpenedFn *opened, void *opaque)
     g_assert(!chr->opened);
     chr->opened = opened;
     chr->opaque = opaque;
-    if (!chr->socket) {
-        connected(chr, STDIN_FILENO, STDOUT_FILENO);
-    } else if (chr->socket->listen_fd < 0) {
-        connected(chr, chr->socket->fd, chr->socket->fd);
-    } else {
-        accept_next(chr);
+}
+
+void chardev_hold(Chardev *chr)
+{
+    chr->held = true;
+    stop_accepting(chr);
+}
+
+void chardev_accept(Chardev *chr)
+{
+    bool met = chr->met;
+
+    chr->held = false;
+    chr->met = true;
+    if (chr->in_fd >= 0) {
+        return;
     }
+    if (chr->socket && chr->socket->listen_fd >= 0) {
+        accept_next(chr);
+    } else if (!met) {
+        connected(chr, chr->socket ? chr->socket->fd : STDIN_FILENO,
+                  chr->socket ? chr->socket->fd : STDOUT_FILENO);
+    }
+}
+
+const char *chardev_id(const Chardev *chr)
+{
+    return chr->id;
+}
+
+int chardev_listen_fd(const Chardev *chr)
+{
+    return chr->socket ? chr->socket->listen_fd : -1;
+}
+
+void chardev_adopt(Chardev *chr, int fd)
+{
+    chr->in_fd = chr->out_fd = fd;
 }
 
 void chardev_hang_up(Chardev *chr)
@@ -174,6 +210,17 @@ static void chardev_free(void *opaque)
     g_free(chr);
 }
 
+void chardev_give_all(void)
+{
+    for (unsigned i = 0; chardevs && i < chardevs->len; i++) {
+        const Chardev *chr = chardevs->pdata[i];
+
+        if (chr->socket) {
+            chr->socket->owns_path = false;
+        }
+    }
+}
+
 void chardev_close_all(void)
 {
     g_clear_pointer(&chardevs, g_ptr_array_unref);
@@ -203,7 +250,7 @@ static bool open_backend(Chardev *chr, const char *backend, Options *opts,
                options_finish(opts, error) && open_stdio(chr, error);
     }
     if (strcmp(backend, "socket") == 0) {
-        chr->socket = chardev_socket_open(opts, error);
+        chr->socket = chardev_socket_open(chr->id, opts, error);
         return chr->socket;
     }
     g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED,
@@ -243,6 +290,7 @@ bool chardev_add(const char *text, AioContext *main_ctx, GError **error)
     chr = g_new0(Chardev, 1);
     chr->id = g_steal_pointer(&id);
     chr->ctx = main_ctx;
+    chr->held = true;
     chr->in_fd = chr->out_fd = -1;
     aio_timer_init(&chr->retry, main_ctx, retry_accept, chr);
     if (!open_backend(chr, backend, opts, error)) {

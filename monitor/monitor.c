@@ -14,6 +14,7 @@
 #include "block/options.h"
 #include "block/qjson.h"
 #include "chardev.h"
+#include "monitor-handover.h"
 #include "monitor-internal.h"
 #include "qmp-json.h"
 
@@ -47,7 +48,7 @@ typedef struct Monitor {
 } Monitor;
 
 static GPtrArray *monitors;
-static bool closing;
+static bool held;
 
 static void hang_up(Monitor *mon);
 static void update_reader(Monitor *mon);
@@ -146,7 +147,7 @@ void monitor_send(QmpSession *session, JsonNode *message)
 
 static bool may_read(const Monitor *mon)
 {
-    return mon->out_fd >= 0 && !closing && !mon->session.call &&
+    return mon->out_fd >= 0 && !held && !mon->session.call &&
            mon->output->len <= OUTPUT_HIGH;
 }
 
@@ -246,10 +247,8 @@ void monitor_resume(QmpSession *session)
 
 /* --- Coming and going --- */
 
-static void opened(void *opaque, int in_fd, int out_fd)
+static void begin_session(Monitor *mon, int in_fd, int out_fd)
 {
-    Monitor *mon = opaque;
-
     mon->in_fd = in_fd;
     mon->out_fd = out_fd;
     mon->input_at = mon->input_end = 0;
@@ -257,8 +256,39 @@ static void opened(void *opaque, int in_fd, int out_fd)
     mon->session = (QmpSession){ .opaque = mon };
     qmp_framer_init(&mon->framer);
     mon->output = g_string_new(NULL);
+}
+
+static void opened(void *opaque, int in_fd, int out_fd)
+{
+    Monitor *mon = opaque;
+
+    begin_session(mon, in_fd, out_fd);
     monitor_send(&mon->session, qmp_greeting());
     update_reader(mon);
+}
+
+/* Whom the process before us has greeted. */
+static void inherit_client(Monitor *mon)
+{
+    bool negotiated = false;
+    int fd = monitor_inherited_client(chardev_id(mon->chr), &negotiated);
+
+    if (fd >= 0) {
+        chardev_adopt(mon->chr, fd);
+        begin_session(mon, fd, fd);
+        mon->session.negotiated = negotiated;
+    }
+}
+
+static void go_on(Monitor *mon)
+{
+    if (mon->in_fd < 0) {
+        inherit_client(mon);
+    }
+    chardev_accept(mon->chr);
+    if (mon->in_fd >= 0) {
+        aio_bh_schedule(mon->bh); /* there may be something in input */
+    }
 }
 
 static void forget_client(Monitor *mon)
@@ -358,19 +388,73 @@ bool monitor_add(const char *text, GError **error)
     }
     g_ptr_array_add(monitors, mon);
     chardev_use(mon->chr, opened, mon);
+    if (!held) {
+        go_on(mon);
+    }
     return true;
 }
 
-void monitor_stop_reading(void)
+void monitor_hold(void)
 {
-    closing = true;
+    held = true;
     for (unsigned i = 0; monitors && i < monitors->len; i++) {
         Monitor *mon = monitors->pdata[i];
 
+        chardev_hold(mon->chr);
         if (mon->in_fd >= 0) {
             update_reader(mon);
         }
     }
+}
+
+void monitor_go_on(void)
+{
+    held = false;
+    for (unsigned i = 0; monitors && i < monitors->len; i++) {
+        go_on(monitors->pdata[i]);
+    }
+}
+
+/* --- From process to process --- */
+
+/* Nothing of a message is here that its next byte would need. */
+static bool is_between_messages(const Monitor *mon)
+{
+    return mon->out_fd >= 0 && !mon->session.call &&
+           mon->input_at == mon->input_end && mon->output->len == 0 &&
+           mon->framer.text->len == 0;
+}
+
+static bool hand_over(const Monitor *mon, Handover *handover, GError **error)
+{
+    int listen_fd = chardev_listen_fd(mon->chr), client_fd = -1;
+    HandoverRecord *record;
+
+    if (listen_fd < 0) {
+        return true; /* its client is the new process's own business */
+    }
+    record = handover_add(handover, "monitor", chardev_id(mon->chr));
+    if (mon->in_fd >= 0 && is_between_messages(mon)) {
+        client_fd = mon->in_fd;
+    }
+    handover_put_uint(record, "negotiated", mon->session.negotiated);
+    return handover_put_fd(record, "listen", listen_fd, error) &&
+           handover_put_fd(record, "client", client_fd, error);
+}
+
+bool monitor_hand_over(Handover *handover, GError **error)
+{
+    bool ok = true;
+
+    for (unsigned i = 0; ok && monitors && i < monitors->len; i++) {
+        ok = hand_over(monitors->pdata[i], handover, error);
+    }
+    return ok;
+}
+
+void monitor_given(void)
+{
+    chardev_give_all();
 }
 
 static void monitor_free(Monitor *mon)
@@ -392,5 +476,5 @@ void monitor_close_all(void)
     }
     g_clear_pointer(&monitors, g_ptr_array_unref);
     chardev_close_all();
-    closing = false;
+    held = false;
 }

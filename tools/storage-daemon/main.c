@@ -70,7 +70,7 @@ static void stop(Daemon *daemon)
         return; /* first that, then we shall see */
     }
     notify_stopping();
-    monitor_stop_reading();
+    monitor_hold();
     export_stop_all(daemon->cmdline.stats ? EXPORT_STOP_STATS : 0,
                     all_exports_stopped, daemon);
 }

@@ -484,12 +484,12 @@ static void test_never_reads(Fixture *f, gconstpointer data)
     g_assert_cmpuint(lines, ==, 1); /* events were not sent */
 }
 
-static void test_stop_reading(Fixture *f, gconstpointer data)
+static void test_hold(Fixture *f, gconstpointer data)
 {
     int fd = connect_ready(f);
     unsigned before = echoes;
 
-    monitor_stop_reading();
+    monitor_hold();
     put(fd, "{\"execute\":\"test-echo\",\"arguments\":{\"text\":\"a\"}}");
     for (unsigned i = 0; i < 10; i++) {
         aio_poll(f->ctx, false);
@@ -498,6 +498,125 @@ static void test_stop_reading(Fixture *f, gconstpointer data)
     qmp_event("LAST", NULL);
     g_free(next_line(f, fd));
     close(fd);
+}
+
+/* --- From process to process --- */
+
+static Handover *handed_over(void)
+{
+    g_autoptr(Handover) handover = handover_new();
+    Handover *arrived = handover_new();
+    const char *text;
+    const int *fds;
+    unsigned n;
+
+    g_assert_true(monitor_hand_over(handover, NULL));
+    for (unsigned i = 0; (text = handover_text(handover, i, &fds, &n)); i++) {
+        int copies[HANDOVER_MAX_FDS];
+
+        for (unsigned k = 0; k < n; k++) {
+            copies[k] = fcntl(fds[k], F_DUPFD_CLOEXEC, 0);
+        }
+        g_assert_true(handover_add_text(arrived, text, copies, n, NULL));
+    }
+    return arrived;
+}
+
+/* This process plays both. */
+static void become_successor(Fixture *f)
+{
+    g_autoptr(Handover) handover = handed_over();
+    GError *error = NULL;
+
+    monitor_given();
+    monitor_close_all();
+    monitor_hold();
+    monitor_take_over(handover, &error);
+    g_assert_no_error(error);
+    g_assert_null(handover_left(handover));
+    add_monitor(f, "m", f->path, "");
+    monitor_go_on();
+    monitor_take_over_end();
+}
+
+#define ECHO(text) \
+    "{\"execute\":\"test-echo\",\"arguments\":{\"text\":\"" text "\"}}"
+
+/* What is said meanwhile is heard by the next one. */
+static void test_takeover(Fixture *f, gconstpointer data)
+{
+    int fd = connect_ready(f), next;
+    struct stat before, after;
+    unsigned done = echoes;
+
+    g_assert_cmpint(stat(f->path, &before), ==, 0);
+    ask(f, fd, ECHO("a"), "{\"return\": \"a\"}");
+    monitor_hold();
+    put(fd, ECHO("b"));
+    for (unsigned i = 0; i < 10; i++) {
+        aio_poll(f->ctx, false);
+    }
+    g_assert_cmpuint(echoes, ==, done + 1);
+    become_successor(f);
+    ask(f, fd, ECHO("c"), "{\"return\": \"b\"}");
+    ask(f, fd, "", "{\"return\": \"c\"}");
+    qmp_event("E", NULL); /* it has negotiated */
+    g_free(next_line(f, fd));
+    next = connect_to(f->path); /* waits for its turn */
+    close(fd);
+    g_free(next_line(f, next));
+    close(next);
+    g_assert_cmpint(stat(f->path, &after), ==, 0);
+    g_assert_cmpuint(before.st_ino, ==, after.st_ino);
+}
+
+/* Whose message is with the old one is cut off. */
+static void test_takeover_of_half(Fixture *f, gconstpointer data)
+{
+    g_autofree char *line = NULL;
+    int fd = connect_ready(f);
+
+    put(fd, "{\"execute\":\"test-e");
+    for (unsigned i = 0; i < 10; i++) {
+        aio_poll(f->ctx, false);
+    }
+    monitor_hold();
+    become_successor(f);
+    line = next_line(f, fd);
+    g_assert_cmpstr(line, ==, "");
+    close(fd);
+    close(connect_ready(f));
+}
+
+/* Before it was greeted, and before it has negotiated. */
+static void test_takeover_of_new(Fixture *f, gconstpointer data)
+{
+    int fd;
+
+    monitor_hold();
+    fd = connect_to(f->path);
+    become_successor(f);
+    g_free(next_line(f, fd));
+    monitor_hold();
+    become_successor(f);
+    ask(f, fd, ECHO("x"), "{\"error\": {\"class\": \"CommandNotFound\", "
+        "\"desc\": \"Expecting capabilities negotiation with "
+        "'qmp_capabilities'\"}}");
+    ask(f, fd, "{\"execute\":\"qmp_capabilities\"}", "{\"return\": {}}");
+    close(fd);
+}
+
+static void test_takeover_fails(Fixture *f, gconstpointer data)
+{
+    int fd = connect_ready(f);
+
+    monitor_hold();
+    put(fd, ECHO("a"));
+    handover_free(handed_over());
+    monitor_go_on();
+    ask(f, fd, "", "{\"return\": \"a\"}");
+    close(fd);
+    close(connect_ready(f));
 }
 
 static void test_socket_file(Fixture *f, gconstpointer data)
@@ -615,7 +734,11 @@ int main(int argc, char **argv)
     ADD("too-much", test_too_much);
     ADD("endless", test_endless);
     ADD("never-reads", test_never_reads);
-    ADD("stop-reading", test_stop_reading);
+    ADD("hold", test_hold);
+    ADD("takeover", test_takeover);
+    ADD("takeover-of-half", test_takeover_of_half);
+    ADD("takeover-of-new", test_takeover_of_new);
+    ADD("takeover-fails", test_takeover_fails);
     ADD("socket-file", test_socket_file);
     ADD("stale-socket", test_stale_socket);
     ADD("bad-options", test_bad_options);

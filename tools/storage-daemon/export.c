@@ -31,7 +31,8 @@ struct Export {
     VirtIOBlock *vblk;
     VhostUserServer *server;
     bool deleted;     /* stopping; goes by itself */
-    bool stands;  /* until it is resumed */
+    bool handed_over; /* to go on somewhere else */
+    bool stands;      /* until it is resumed */
     struct Export *next;
 };
 
@@ -529,7 +530,7 @@ static void export_stopped(void *opaque)
         print_stats(export);
     }
     forget(export);
-    if (events) {
+    if (events && !export->handed_over) {
         events->deleted(export->id);
     }
     export_free(export);
@@ -546,6 +547,15 @@ void export_del(Export *export)
     g_assert(!export->deleted);
     export->deleted = true;
     vhost_user_server_stop(export->server, export_stopped, export);
+}
+
+void export_forget_socket(const Export *export)
+{
+    g_autofree char *name = notify_fd_name("listen", export->id);
+
+    if (export->path) {
+        notify_forget_fd(name);
+    }
 }
 
 void export_set_events(const ExportEvents *to)
@@ -582,7 +592,7 @@ void export_hand_over_all(unsigned flags, Handover *handover, AioFn *done,
     }
     for (Export *export = exports; export; export = export->next) {
         if (!export->deleted) {
-            export->deleted = true;
+            export->deleted = export->handed_over = true;
             vhost_user_server_hand_over(export->server, handover, export->id,
                                         export_stopped, export);
         }

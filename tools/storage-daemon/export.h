@@ -30,6 +30,8 @@ VirtIOBlock *export_device(const Export *export);
 
 /* Drains and closes it; its id is free again when it is gone. */
 void export_del(Export *export);
+/* Before that: nobody is to find its socket after a crash either. */
+void export_forget_socket(const Export *export);
 
 /* Who wants to know what becomes of exports; borrowed for good. */
 typedef struct ExportEvents {

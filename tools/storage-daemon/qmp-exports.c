@@ -203,6 +203,7 @@ static void delete_export(const char *id, bool hard, GError **error)
     } else if (!hard && export_is_connected(export)) {
         error_setg(error, "export '%s' still in use", id);
     } else {
+        export_forget_socket(export);
         export_del(export);
     }
 }

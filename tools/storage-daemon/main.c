@@ -535,6 +535,7 @@ static int serve(Daemon *daemon)
     if (start(daemon, &error)) {
         run(daemon);
     } else {
+        takeover_give_up(error->message);
         status = complain(error);
     }
     take_down(daemon);

@@ -121,6 +121,13 @@ bool takeover_commit(GError **error)
     return ok;
 }
 
+void takeover_give_up(const char *reason)
+{
+    if (state.sock >= 0) {
+        takeover_say(state.sock, "refused", reason, NULL);
+    }
+}
+
 void takeover_done(unsigned requests)
 {
     int64_t us = g_get_monotonic_time() - state.began_us;

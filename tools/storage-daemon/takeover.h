@@ -23,6 +23,10 @@ bool takeover_begin(const char *path, Handover **handover, GError **error);
  * or, with @error, the old process's again. Nothing if it never was. */
 bool takeover_commit(GError **error);
 
+/* It cannot be opened, for this reason: the old process goes on when this one
+ * has ended. Nothing if there is none. */
+void takeover_give_up(const char *reason);
+
 /* All of it runs: one line for the log. So many requests were submitted
  * again. */
 void takeover_done(unsigned requests);

@@ -14,7 +14,9 @@
 #include "object.h"
 #include "supervise.h"
 #include "qmp-commands.h"
+#include "replay.h"
 #include "sandbox.h"
+#include "settings.h"
 #include "takeover.h"
 #include "block/auto.h"
 #include "block/control.h"
@@ -71,6 +73,8 @@ static void stop(Daemon *daemon)
     }
     notify_stopping();
     monitor_hold();
+    replay_stop();
+    settings_drop();
     export_stop_all(daemon->cmdline.stats ? EXPORT_STOP_STATS : 0,
                     all_exports_stopped, daemon);
 }
@@ -133,18 +137,38 @@ static bool watch_signals(Daemon *daemon, GError **error)
     return daemon->signal_handler;
 }
 
+/* By a monitor, in a process before this one. */
+static bool is_deleted(ChangeKind kind, const Options *opts, const char *key)
+{
+    const char *id = options_peek_str(opts, key);
+
+    return id && settings_is_deleted(kind, id);
+}
+
 static bool blockdev_add(const char *text, GError **error)
 {
-    Options *opts = options_parse(text, "--blockdev", "driver", error);
+    g_autoptr(Options) opts = options_parse(text, "--blockdev", "driver",
+                                            error);
 
-    return opts && bdrv_open_blockdev(opts, error);
+    return opts && (is_deleted(CHANGE_NODE, opts, "node-name") ||
+                    bdrv_open_blockdev(g_steal_pointer(&opts), error));
 }
 
 static bool export_add_text(Daemon *daemon, const char *text, GError **error)
 {
-    Options *opts = options_parse(text, "--export", "type", error);
+    g_autoptr(Options) opts = options_parse(text, "--export", "type", error);
 
-    return opts && export_add(opts, daemon->ctx, error);
+    return opts && (is_deleted(CHANGE_EXPORT, opts, "id") ||
+                    export_add(g_steal_pointer(&opts), daemon->ctx, error));
+}
+
+static bool object_add_text(const char *text, GError **error)
+{
+    g_autoptr(Options) opts = options_parse(text, "--object", "qom-type",
+                                            error);
+
+    return opts && (is_deleted(CHANGE_OBJECT, opts, "id") ||
+                    object_add(opts, error));
 }
 
 static bool act(Daemon *daemon, const CmdlineItem *item, GError **error)
@@ -157,7 +181,7 @@ static bool act(Daemon *daemon, const CmdlineItem *item, GError **error)
     case OPT_DRIVE:
         return drive_add(item->value, daemon->ctx, error);
     case OPT_OBJECT:
-        return object_add(item->value, error);
+        return object_add_text(item->value, error);
     case OPT_CHARDEV:
         return chardev_add(item->value, daemon->ctx, error);
     case OPT_MONITOR:
@@ -294,27 +318,42 @@ static void tell_ready(const Daemon *daemon, bool taken_over)
 
 /* --- From process to process --- */
 
-/* Opens what is in daemon->handover; it stands still. */
+/* Opens what is in daemon->handover; it stands still. First what the command
+ * line says. */
 static bool open_handed_over(Daemon *daemon, GError **error)
 {
-    bool ok;
-
     bdrv_take_over(daemon->handover,
                    daemon->taking_back ? BDRV_TAKE_BACK : 0);
     export_take_over(daemon->handover, daemon->taking_back);
-    ok = act_on_all(daemon, error) &&
-         throttle_take_over(daemon->handover, error);
-    if (ok && handover_left(daemon->handover)) {
-        g_autoptr(HandoverRecord) record =
-            handover_take(daemon->handover, "server", NULL);
+    return act_on_all(daemon, error);
+}
 
-        g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,
-                    "--takeover: the running process has an export '%s', and "
-                    "this one has not",
-                    record ? handover_record_id(record) : "?");
-        ok = false;
+static bool check_nothing_left(Handover *handover, GError **error)
+{
+    g_autoptr(HandoverRecord) record = NULL;
+
+    if (!handover_left(handover)) {
+        return true;
     }
-    return ok;
+    record = handover_take(handover, "server", NULL);
+    g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,
+                "--takeover: the running process has an export '%s', and this "
+                "one has not", record ? handover_record_id(record) : "?");
+    return false;
+}
+
+/* Then what monitors had added. */
+static bool open_added(Daemon *daemon, GError **error)
+{
+    unsigned flags = daemon->handover ? REPLAY_ALL : 0;
+
+    if (daemon->taking_back) {
+        flags |= REPLAY_DISKS;
+    }
+    return replay(daemon->ctx, flags, error) &&
+           (!daemon->handover ||
+            (throttle_take_over(daemon->handover, error) &&
+             check_nothing_left(daemon->handover, error)));
 }
 
 /* Returns how many requests are submitted again. */
@@ -335,7 +374,7 @@ static void take_back(Daemon *daemon)
 
     drive_reset();
     daemon->taking_back = true;
-    if (!open_handed_over(daemon, &error)) {
+    if (!open_handed_over(daemon, &error) || !open_added(daemon, &error)) {
         log_error("cannot go on: %s", error->message);
         g_clear_error(&error);
         daemon->failed = true;
@@ -343,6 +382,29 @@ static void take_back(Daemon *daemon)
     }
     daemon->taking_back = false;
     go_on(daemon);
+    monitor_go_on();
+}
+
+/* All that is not a disk. */
+static bool hand_over_rest(Handover *handover, GError **error)
+{
+    throttle_hand_over(handover);
+    return settings_hand_over(handover, error) &&
+           monitor_hand_over(handover, error);
+}
+
+/* What take_back() does not look for: it is here still. */
+static void drop_rest(Handover *handover)
+{
+    static const char *const kinds[] = { "config", "monitor" };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(kinds); i++) {
+        HandoverRecord *record;
+
+        while ((record = handover_take(handover, kinds[i], NULL))) {
+            handover_record_free(record);
+        }
+    }
 }
 
 /* Not within a callback of the loop: it waits for the other process. */
@@ -353,13 +415,14 @@ static void give(Daemon *daemon)
 
     daemon->drained = false;
     bdrv_close_all();
-    throttle_hand_over(daemon->handover);
-    if (!complete) {
+    if (!complete || !hand_over_rest(daemon->handover, &error)) {
         takeover_refuse(error->message);
     } else if (takeover_give(daemon->handover)) {
+        monitor_given();
         daemon->stop_asked = daemon->stopped = true;
         return;
     }
+    drop_rest(daemon->handover);
     take_back(daemon);
     if (daemon->stop_asked) {
         daemon->stop_asked = false;
@@ -382,19 +445,19 @@ static void successor_asks(void *opaque)
         takeover_refuse("the running process is about to end");
         return;
     }
+    monitor_hold();
+    replay_stop();
     daemon->handover = handover_new();
     export_hand_over_all(daemon->cmdline.stats ? EXPORT_STOP_STATS : 0,
                          daemon->handover, drained, daemon);
 }
 
-/* What came by QMP is on nobody's command line. */
-static bool check_no_monitor(const Daemon *daemon, GError **error)
+/* What another process says of itself, before anything is opened. */
+static bool inherit(Daemon *daemon, GError **error)
 {
-    if (daemon->sandbox.has_monitor) {
-        return error_setg(error, "--takeover: not together with --monitor: "
-                          "what is added by QMP could not be taken over");
-    }
-    return true;
+    return !daemon->handover ||
+           (settings_take_over(daemon->handover, error) &&
+            monitor_take_over(daemon->handover, error));
 }
 
 /* With --takeover: opens what there is to take over, or all anew. */
@@ -405,8 +468,8 @@ static bool open_all(Daemon *daemon, bool *taken_over, GError **error)
     if (!path) {
         return act_on_all(daemon, error);
     }
-    if (!check_no_monitor(daemon, error) ||
-        !takeover_begin(path, &daemon->handover, error)) {
+    if (!takeover_begin(path, &daemon->handover, error) ||
+        !inherit(daemon, error)) {
         return false;
     }
     *taken_over = daemon->handover != NULL;
@@ -425,6 +488,38 @@ static bool take_over(Daemon *daemon, GError **error)
     return true;
 }
 
+static int take_listener(const char *id)
+{
+    g_autofree char *name = notify_fd_name("monitor", id);
+
+    return notify_take_fd(name);
+}
+
+static void keep_listener(const char *id, int fd)
+{
+    g_autofree char *name = notify_fd_name("monitor", id);
+
+    notify_store_fd(name, fd);
+}
+
+/* Nobody configures anything before all of it is there. */
+static void prepare_monitors(Daemon *daemon)
+{
+    static const MonitorKeeper keeper = { take_listener, keep_listener };
+
+    monitor_hold();
+    monitor_set_keeper(&keeper);
+    settings_start(daemon->sandbox.has_monitor &&
+                   (daemon->cmdline.takeover || notify_is_open()));
+}
+
+static void admit_monitors(void)
+{
+    settings_keep();
+    monitor_go_on();
+    monitor_take_over_end();
+}
+
 static bool start(Daemon *daemon, GError **error)
 {
     bool taken_over = false;
@@ -441,12 +536,16 @@ static bool start(Daemon *daemon, GError **error)
     }
     aio_context_adopt(daemon->ctx);
     qmp_commands_init(daemon->ctx, qmp_quit, daemon);
-    if (!watch_signals(daemon, error) || !plan_confinement(daemon, error) ||
-        !open_all(daemon, &taken_over, error) ||
-        !settle(daemon, taken_over, error) ||
+    if (!watch_signals(daemon, error) || !plan_confinement(daemon, error)) {
+        return false;
+    }
+    prepare_monitors(daemon);
+    if (!open_all(daemon, &taken_over, error) ||
+        !settle(daemon, taken_over, error) || !open_added(daemon, error) ||
         (taken_over && !take_over(daemon, error))) {
         return false;
     }
+    admit_monitors();
     tell_ready(daemon, taken_over);
     return true;
 }
@@ -464,17 +563,24 @@ static void run(Daemon *daemon)
 /* Also after a start that failed half-way. */
 static void take_down(Daemon *daemon)
 {
+    monitor_hold();
+    replay_stop();
+    if (daemon->handover) {
+        monitor_given(); /* or never ours */
+    }
     if (daemon->ctx && !daemon->stopped) {
         export_stop_all(0, all_exports_stopped, daemon);
         run(daemon);
     }
     monitor_close_all();
+    monitor_take_over_end();
     bdrv_close_all();
     bdrv_take_over_end();
     g_clear_pointer(&daemon->handover, handover_free);
     control_stop();
     object_free_all();
     takeover_stop(); /* after the images were closed */
+    settings_stop();
     if (daemon->signal_handler) {
         aio_handler_remove(daemon->signal_handler);
         close(daemon->signal_fd);

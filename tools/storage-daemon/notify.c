@@ -185,6 +185,19 @@ static void keep(const char *name, int fd)
     g_hash_table_insert(kept, g_strdup(name), GINT_TO_POINTER(fd + 1));
 }
 
+static bool is_ours(const char *name)
+{
+    static const char *const prefixes[] = { "listen-", "takeover-",
+                                            "monitor-" };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(prefixes); i++) {
+        if (g_str_has_prefix(name, prefixes[i])) {
+            return true;
+        }
+    }
+    return g_str_equal(name, "config");
+}
+
 /* Only ours: others are given on the command line, by number. */
 static void take_from_systemd(void)
 {
@@ -199,8 +212,7 @@ static void take_from_systemd(void)
     }
     names = g_strsplit(g_getenv("LISTEN_FDNAMES"), ":", -1);
     for (int i = 0; names[i]; i++) {
-        if (g_str_has_prefix(names[i], "listen-") ||
-            g_str_has_prefix(names[i], "takeover-")) {
+        if (is_ours(names[i])) {
             fcntl(LISTEN_FDS_START + i, F_SETFD, FD_CLOEXEC);
             keep(names[i], LISTEN_FDS_START + i);
         }
@@ -253,6 +265,11 @@ void notify_open(void)
     }
     g_unsetenv(NOTIFY_SUPERVISOR_ENV);
     g_unsetenv("NOTIFY_SOCKET");
+}
+
+bool notify_is_open(void)
+{
+    return notify_fd >= 0;
 }
 
 void notify_close(void)

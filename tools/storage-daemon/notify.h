@@ -34,6 +34,8 @@ bool notify_is_supervised(void);
 /* Takes what the environment says, and the descriptors that were kept. Once,
  * before anything else is opened. */
 void notify_open(void);
+/* Whether there is somebody to be told. */
+bool notify_is_open(void);
 /* Closes what nobody took. */
 void notify_close(void);
 

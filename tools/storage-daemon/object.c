@@ -142,15 +142,7 @@ bool object_type_exists(const char *type)
     return false;
 }
 
-bool object_add(const char *text, GError **error)
-{
-    g_autoptr(Options) opts = options_parse(text, "--object", "qom-type",
-                                            error);
-
-    return opts && object_add_options(opts, error);
-}
-
-bool object_add_options(Options *opts, GError **error)
+bool object_add(Options *opts, GError **error)
 {
     g_autofree char *type = NULL, *id = NULL;
 

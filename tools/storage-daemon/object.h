@@ -11,9 +11,8 @@
 /* The one that exports without iothread= share; made on first use. */
 #define OBJECT_DEFAULT_IOTHREAD "vblk-io"
 
-/* @text is the option's value. */
-bool object_add(const char *text, GError **error);
-bool object_add_options(Options *opts, GError **error);
+/* @opts are taken from. */
+bool object_add(Options *opts, GError **error);
 bool object_type_exists(const char *type);
 
 /* Ids of iothreads, then of throttle groups. */

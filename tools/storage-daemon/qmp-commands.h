@@ -20,6 +20,9 @@ extern const QmpCommand qmp_object_commands[];
 /* qmp-resize.c */
 void qmp_block_resize(QmpCall *call, Options *args);
 
+/* What qom-set has done in a process before this one; @args are taken from. */
+bool qmp_set_limits_again(const char *id, Options *args, GError **error);
+
 void qmp_exports_init(AioContext *main_ctx);
 
 /* An owned copy of what is left of @args, for whoever consumes options. */

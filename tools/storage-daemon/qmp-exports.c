@@ -7,6 +7,7 @@
 
 #include "export.h"
 #include "object.h"
+#include "settings.h"
 #include "block/error.h"
 #include "block/graph.h"
 
@@ -169,10 +170,13 @@ static bool check_export(Options *args, GError **error)
 
 static void block_export_add(QmpCall *call, Options *args)
 {
+    g_autoptr(Change) change = NULL;
     GError *error = NULL;
 
-    if (check_export(args, &error)) {
-        export_add(qmp_args_copy(args), ctx, &error);
+    if (check_export(args, &error) &&
+        settings_prepare(CHANGE_EXPORT, args, &change, &error) &&
+        export_add(qmp_args_copy(args), ctx, &error)) {
+        settings_added(g_steal_pointer(&change));
     }
     qmp_finish(call, error);
 }
@@ -196,6 +200,9 @@ static void delete_export(const char *id, bool hard, GError **error)
 {
     Export *export = export_find(id);
 
+    if (!export && settings_give_up(CHANGE_EXPORT, id)) {
+        return;
+    }
     if (!export) {
         error_setg(error, "Export '%.64s' is not found", id);
     } else if (export_is_deleted(export)) {
@@ -205,6 +212,7 @@ static void delete_export(const char *id, bool hard, GError **error)
     } else {
         export_forget_socket(export);
         export_del(export);
+        settings_deleted(CHANGE_EXPORT, id);
     }
 }
 

@@ -5,6 +5,7 @@
  */
 #include "qmp-commands.h"
 
+#include "settings.h"
 #include "block/driver.h"
 #include "block/graph.h"
 #include "block/image.h"
@@ -182,10 +183,13 @@ static bool check_driver(Options *args, GError **error)
 
 static void blockdev_add(QmpCall *call, Options *args)
 {
+    g_autoptr(Change) change = NULL;
     GError *error = NULL;
 
-    if (check_driver(args, &error)) {
-        bdrv_open_blockdev(qmp_args_copy(args), &error);
+    if (check_driver(args, &error) &&
+        settings_prepare(CHANGE_NODE, args, &change, &error) &&
+        bdrv_open_blockdev(qmp_args_copy(args), &error)) {
+        settings_added(g_steal_pointer(&change));
     }
     qmp_finish(call, error);
 }
@@ -196,8 +200,9 @@ static void blockdev_del(QmpCall *call, Options *args)
     g_autofree char *name = NULL;
 
     if (qmp_need_str(args, "node-name", &name, &error) &&
-        qmp_args_done(args, &error)) {
-        bdrv_del_blockdev(name, &error);
+        qmp_args_done(args, &error) && !settings_give_up(CHANGE_NODE, name) &&
+        bdrv_del_blockdev(name, &error)) {
+        settings_deleted(CHANGE_NODE, name);
     }
     qmp_finish(call, error);
 }

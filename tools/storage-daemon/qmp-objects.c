@@ -8,6 +8,7 @@
 
 #include "export.h"
 #include "object.h"
+#include "settings.h"
 #include "block/error.h"
 #include "block/throttle.h"
 
@@ -56,10 +57,13 @@ static bool check_object(Options *args, GError **error)
 
 static void qmp_object_add(QmpCall *call, Options *args)
 {
+    g_autoptr(Change) change = NULL;
     GError *error = NULL;
 
-    if (check_object(args, &error)) {
-        object_add_options(args, &error);
+    if (check_object(args, &error) &&
+        settings_prepare(CHANGE_OBJECT, args, &change, &error) &&
+        object_add(args, &error)) {
+        settings_added(g_steal_pointer(&change));
     }
     qmp_finish(call, error);
 }
@@ -79,16 +83,28 @@ static void look_for_user(Export *export, void *opaque)
     search->found |= g_strv_contains(ids, search->iothread);
 }
 
-static void delete_iothread(const char *id, GError **error)
+static bool delete_iothread(const char *id, GError **error)
 {
     Search search = { .iothread = id };
 
     export_foreach(look_for_user, &search);
     if (search.found) {
-        error_setg(error, "object '%s' is in use, can not be deleted", id);
-        return;
+        return error_setg(error, "object '%s' is in use, can not be deleted",
+                          id);
     }
     object_del_iothread(id);
+    return true;
+}
+
+static bool delete_object(const char *id, GError **error)
+{
+    if (object_lookup_iothread(id)) {
+        return delete_iothread(id, error);
+    }
+    if (throttle_group_find(id)) {
+        return throttle_group_del(id, error);
+    }
+    return error_setg(error, "object '%.64s' not found", id);
 }
 
 static void qmp_object_del(QmpCall *call, Options *args)
@@ -96,17 +112,10 @@ static void qmp_object_del(QmpCall *call, Options *args)
     GError *error = NULL;
     g_autofree char *id = NULL;
 
-    if (!qmp_need_str(args, "id", &id, &error) ||
-        !qmp_args_done(args, &error)) {
-        qmp_fail(call, error);
-        return;
-    }
-    if (object_lookup_iothread(id)) {
-        delete_iothread(id, &error);
-    } else if (throttle_group_find(id)) {
-        throttle_group_del(id, &error);
-    } else {
-        error_setg(&error, "object '%.64s' not found", id);
+    if (qmp_need_str(args, "id", &id, &error) &&
+        qmp_args_done(args, &error) && !settings_give_up(CHANGE_OBJECT, id) &&
+        delete_object(id, &error)) {
+        settings_deleted(CHANGE_OBJECT, id);
     }
     qmp_finish(call, error);
 }
@@ -223,10 +232,8 @@ static void qom_get(QmpCall *call, Options *args)
 }
 
 /* Limits that "value" does not have stay as they are. */
-static bool set_limits(const char *id, Options *args, GError **error)
+static bool take_limits(Options *args, ThrottleConfig *config, GError **error)
 {
-    ThrottleGroup *group = throttle_group_find(id);
-    ThrottleConfig config;
     g_autoptr(Options) limits = options_new("");
     Options *value = NULL;
 
@@ -241,10 +248,56 @@ static bool set_limits(const char *id, Options *args, GError **error)
     }
     options_set_child(limits, "limits", value);
     options_free(value);
+    return throttle_config_take(config, limits, error) &&
+           qmp_args_done(limits, error) &&
+           throttle_config_check(config, error);
+}
+
+/* All of them as they are to be, that is. */
+static bool prepare_limits(const char *id, const ThrottleConfig *config,
+                           Change **change, GError **error)
+{
+    g_autoptr(JsonObject) object = json_object_new();
+    g_autoptr(Options) args = NULL;
+
+    json_object_set_string_member(object, "path", id);
+    json_object_set_string_member(object, "property", "limits");
+    json_object_set_object_member(object, "value",
+                                  throttle_config_to_json(config));
+    args = options_from_json(object, "", error);
+    return args && settings_prepare(CHANGE_LIMITS, args, change, error);
+}
+
+static void set_limits(const char *id, Options *args, GError **error)
+{
+    ThrottleGroup *group = throttle_group_find(id);
+    g_autoptr(Change) change = NULL;
+    ThrottleConfig config;
+
     throttle_group_get_config(group, &config);
-    if (!throttle_config_take(&config, limits, error) ||
-        !qmp_args_done(limits, error) ||
-        !throttle_config_check(&config, error)) {
+    if (take_limits(args, &config, error) &&
+        prepare_limits(id, &config, &change, error)) {
+        throttle_group_set_config(group, &config);
+        settings_added(g_steal_pointer(&change));
+    }
+}
+
+bool qmp_set_limits_again(const char *id, Options *args, GError **error)
+{
+    ThrottleGroup *group = throttle_group_find(id);
+    g_autofree char *word = NULL;
+    ThrottleConfig config;
+
+    if (!group) {
+        return error_setg(error, "there is no throttle group '%s'", id);
+    }
+    if (!options_take_str(args, "path", &word, error)) {
+        return false;
+    }
+    g_clear_pointer(&word, g_free);
+    throttle_group_get_config(group, &config);
+    if (!options_take_str(args, "property", &word, error) ||
+        !take_limits(args, &config, error)) {
         return false;
     }
     throttle_group_set_config(group, &config);

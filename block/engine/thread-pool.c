@@ -159,10 +159,12 @@ static unsigned pool_wanted(const ThreadPool *pool)
     return MIN(pool->outstanding, MIN(most, pool->max));
 }
 
-static void pool_watch(ThreadPool *pool, unsigned queued)
+/* @workers: awake, woken or started; while there is one for each piece of work
+ * none can be kept waiting. An armed timer costs a sleep without polling tens
+ * of microseconds in a virtual machine. */
+static void pool_watch(ThreadPool *pool, unsigned queued, unsigned workers)
 {
-    bool watch = queued && (!pool_is_slow(pool) ||
-                            pool_alive(pool) < pool->max);
+    bool watch = queued && workers < MIN(pool->outstanding, pool->max);
 
     if (watch && !pool->watchdog.armed) {
         pool->watched_head = __atomic_load_n(&pool->ring.head,
@@ -191,11 +193,13 @@ static void pool_call_workers(ThreadPool *pool)
     if (n && sleepers) {
         /* Those that are not in the kernel yet find wake_seq changed. */
         pool_wake(pool, MIN(n, sleepers));
+        awake += MIN(n, sleepers);
         n -= MIN(n, sleepers);
     }
     for (n = MIN(n, MAX_STARTS); n && pool_start_worker(pool); n--) {
+        awake++;
     }
-    pool_watch(pool, queued);
+    pool_watch(pool, queued, awake);
 }
 
 /* --- Work goes out, results come in --- */

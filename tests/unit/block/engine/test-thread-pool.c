@@ -436,6 +436,26 @@ static void test_idle_is_quiet(void)
     tear_down();
 }
 
+/* A timer makes each sleep of the loop dearer: none while every piece of work
+ * has a worker. */
+static void test_no_watchdog_for_few(void)
+{
+    faults_reset();
+    set_up(0, 8);
+    gate_set(false);
+    for (unsigned i = 0; i < 3; i++) {
+        items[i].blocks = true;
+        submit(i, i + 1);
+        g_assert_false(pool->watchdog.armed);
+    }
+    while (gate_waiting() < 3) {
+        g_thread_yield();
+    }
+    gate_set(true);
+    wait_done(3);
+    tear_down();
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -457,6 +477,8 @@ int main(int argc, char **argv)
     g_test_add_func("/thread-pool/minimum-stays", test_minimum_stays);
     g_test_add_func("/thread-pool/sleep-races", test_sleep_races);
     g_test_add_func("/thread-pool/idle-then-free", test_idle_then_free);
+    g_test_add_func("/thread-pool/no-watchdog-for-few",
+                    test_no_watchdog_for_few);
     g_test_add_func("/thread-pool/idle-is-quiet", test_idle_is_quiet);
     return g_test_run();
 }

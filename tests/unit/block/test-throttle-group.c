@@ -277,7 +277,7 @@ static void test_shared_limit(void)
     }
     g_assert_cmpuint(reads, >=, 30);
     g_assert_cmpuint(reads, <=, 170);
-    expect_lasted(&log, 299);
+    expect_lasted(&log, 297); /* each way, one may have been early */
     source_clear(&a);
     g_string_free(log.names, TRUE);
 }

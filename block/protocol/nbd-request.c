@@ -18,6 +18,7 @@
 
 #include <errno.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "block/iov.h"
@@ -63,7 +64,8 @@ static uint32_t wanted_events(NbdState *s)
            (direction & LIBNBD_AIO_DIRECTION_WRITE ? EPOLLOUT : 0);
 }
 
-static void report_loss(BlockDriverState *bs)
+/* @why: what was the matter, if it was not the server. */
+static void report_loss(BlockDriverState *bs, const char *why)
 {
     NbdState *s = bs->opaque;
     g_autofree char *server = nbd_target_name(&s->target);
@@ -71,38 +73,14 @@ static void report_loss(BlockDriverState *bs)
     if (!s->lost) {
         s->lost = true;
         log_error("node '%s': connection to NBD server '%s', export '%s' is "
-                  "lost", bs->node_name, server, s->target.export);
+                  "lost%s%s", bs->node_name, server, s->target.export,
+                  why ? ": " : "", why ? why : "");
     }
 }
 
 static bool is_lost(NbdState *s)
 {
     return nbd_aio_is_dead(s->nbd) > 0 || nbd_aio_is_closed(s->nbd) > 0;
-}
-
-/* After every call that may have made libnbd send or receive. */
-static void update_watch(BlockDriverState *bs)
-{
-    NbdState *s = bs->opaque;
-    int fd = is_lost(s) ? -1 : nbd_aio_get_fd(s->nbd);
-    struct epoll_event event = { 0 };
-    int ret;
-
-    if (fd < 0) {
-        unwatch(s);
-        report_loss(bs);
-        return;
-    }
-    event.events = wanted_events(s);
-    if (fd == s->watched_fd && event.events == s->watched_events) {
-        return;
-    }
-    ret = epoll_ctl(s->epoll_fd,
-                    fd == s->watched_fd ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd,
-                    &event);
-    g_assert(ret == 0);
-    s->watched_fd = fd;
-    s->watched_events = event.events;
 }
 
 static void notify_libnbd(NbdState *s, uint32_t events)
@@ -118,6 +96,53 @@ static void notify_libnbd(NbdState *s, uint32_t events)
         (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))) {
         nbd_aio_notify_write(s->nbd);
     }
+}
+
+/*
+ * The kernel cannot tell us of the socket, so nobody would come back for what
+ * is in flight: libnbd is shown the connection's end, and has done with all
+ * commands when it has seen it.
+ */
+static void give_up(BlockDriverState *bs, int err)
+{
+    NbdState *s = bs->opaque;
+    g_autofree char *why = g_strdup_printf("epoll_ctl: %s", g_strerror(err));
+
+    report_loss(bs, why);
+    if (!is_lost(s)) {
+        shutdown(nbd_aio_get_fd(s->nbd), SHUT_RDWR);
+    }
+    while (!is_lost(s) && nbd_aio_get_direction(s->nbd)) {
+        notify_libnbd(s, EPOLLHUP);
+    }
+    unwatch(s);
+}
+
+/* After every call that may have made libnbd send or receive. What is done
+ * then is on the list. */
+static void update_watch(BlockDriverState *bs)
+{
+    NbdState *s = bs->opaque;
+    int fd = is_lost(s) ? -1 : nbd_aio_get_fd(s->nbd);
+    struct epoll_event event = { 0 };
+
+    if (fd < 0) {
+        unwatch(s);
+        report_loss(bs, NULL);
+        return;
+    }
+    event.events = wanted_events(s);
+    if (fd == s->watched_fd && event.events == s->watched_events) {
+        return;
+    }
+    if (epoll_ctl(s->epoll_fd,
+                  fd == s->watched_fd ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd,
+                  &event) < 0) {
+        give_up(bs, errno);
+        return;
+    }
+    s->watched_fd = fd;
+    s->watched_events = event.events;
 }
 
 /* --- commands --- */
@@ -409,10 +434,13 @@ void nbd_node_attach_context(BlockDriverState *bs, AioContext *ctx)
 {
     NbdState *s = bs->opaque;
 
-    s->handler = aio_handler_add(ctx, s->epoll_fd, &socket_ops, bs);
-    g_assert(s->handler);
     s->bh = aio_bh_new(ctx, finish_bh, bs);
     s->done_tail = &s->done;
+    s->handler = aio_handler_add(ctx, s->epoll_fd, &socket_ops, bs);
+    if (!s->handler) {
+        give_up(bs, errno);
+        return;
+    }
     update_watch(bs);
 }
 

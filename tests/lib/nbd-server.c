@@ -4,6 +4,9 @@
 
 #include <gio/gio.h>
 #include <glib/gstdio.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/wait.h>
 
 struct NbdServer {
     char *dir, *socket;
@@ -43,6 +46,21 @@ NbdServer *nbd_server_start(const char *command, ...)
 const char *nbd_server_socket(const NbdServer *server)
 {
     return server->socket;
+}
+
+void nbd_server_hold(NbdServer *server)
+{
+    siginfo_t info;
+
+    g_subprocess_send_signal(server->process, SIGSTOP);
+    g_assert_cmpint(
+        waitid(P_PID, atoi(g_subprocess_get_identifier(server->process)),
+               &info, WSTOPPED | WNOWAIT), ==, 0);
+}
+
+void nbd_server_go_on(NbdServer *server)
+{
+    g_subprocess_send_signal(server->process, SIGCONT);
 }
 
 void nbd_server_kill(NbdServer *server)

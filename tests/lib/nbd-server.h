@@ -15,6 +15,9 @@ typedef struct NbdServer NbdServer;
  */
 NbdServer *nbd_server_start(const char *command, ...) G_GNUC_PRINTF(1, 2);
 const char *nbd_server_socket(const NbdServer *server);
+/* Stands still when this returns. */
+void nbd_server_hold(NbdServer *server);
+void nbd_server_go_on(NbdServer *server);
 void nbd_server_kill(NbdServer *server);
 void nbd_server_free(NbdServer *server);
 

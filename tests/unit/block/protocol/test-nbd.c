@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -488,6 +489,95 @@ static void test_lost_while_idle(void)
     test_detach_unref(bs);
 }
 
+/* --- a connection that cannot be watched --- */
+
+static unsigned watch_fails; /* the how manieth next call; 0: none */
+
+/* Of epoll_ctl(): the linker puts one before the other. */
+int __real_epoll_ctl(int epoll_fd, int op, int fd, struct epoll_event *event);
+int __wrap_epoll_ctl(int epoll_fd, int op, int fd, struct epoll_event *event);
+
+int __wrap_epoll_ctl(int epoll_fd, int op, int fd, struct epoll_event *event)
+{
+    if (op != EPOLL_CTL_DEL && watch_fails > 0 && --watch_fails == 0) {
+        errno = ENOMEM;
+        return -1;
+    }
+    return __real_epoll_ctl(epoll_fd, op, fd, event);
+}
+
+static void expect_unwatched(const NbdServer *server)
+{
+    g_autofree char *expected = g_strdup_printf(
+        "node 'n': connection to NBD server '%s', export '' is lost: "
+        "epoll_ctl: Cannot allocate memory", nbd_server_socket(server));
+
+    g_assert_cmpuint(watch_fails, ==, 0);
+    g_assert_cmpstr(line, ==, expected);
+    g_clear_pointer(&line, g_free);
+    log_set_sink(NULL, NULL);
+}
+
+/* First the node's descriptor in the loop, then the socket in that. */
+static void test_not_watched(void)
+{
+    for (unsigned n = 1; n <= 2; n++) {
+        g_autoptr(NbdServer) server =
+            nbd_server_start("nbdkit -f -U @ memory 1M");
+        BlockDriverState *bs;
+
+        log_set_sink(keep_line, NULL);
+        watch_fails = n;
+        bs = open_server(server, ",node-name=n");
+        g_assert_cmpint(test_rw(bs, BLOCK_READ, 0, buf, 4096), ==, -EIO);
+        g_assert_cmpint(test_op(bs, BLOCK_FLUSH, 0, 0, 0), ==, -EIO);
+        expect_unwatched(server);
+        bdrv_detach_context(bs, test_ctx()); /* nor by the next one */
+        bdrv_attach_context(bs, test_ctx());
+        g_assert_cmpint(test_rw(bs, BLOCK_READ, 0, buf, 4096), ==, -EIO);
+        test_detach_unref(bs);
+    }
+}
+
+/* A server that stands still, so that the socket is full: it cannot be asked
+ * for room, or when there is some, for no more than answers. All that is in
+ * flight comes back. */
+static void test_watch_is_lost(void)
+{
+    for (unsigned n = 1; n <= 2; n++) {
+        g_autoptr(NbdServer) server =
+            nbd_server_start("nbdkit -f -U @ memory 64M");
+        BlockDriverState *bs = open_server(server, ",node-name=n");
+        TestRequest tests[16];
+        unsigned failed = 0;
+
+        memset(tests, 0, sizeof(tests));
+        log_set_sink(keep_line, NULL);
+        watch_fails = n;
+        nbd_server_hold(server);
+        for (unsigned i = 0; i < 16; i++) {
+            tests[i].req.op = BLOCK_WRITE;
+            tests[i].iov = (struct iovec){ buf, MIB };
+            tests[i].req.iov = &tests[i].iov;
+            tests[i].req.niov = 1;
+            tests[i].req.offset = i * MIB;
+            tests[i].req.bytes = MIB;
+            test_submit(bs, &tests[i]);
+        }
+        nbd_server_go_on(server);
+        for (unsigned i = 0; i < 16; i++) {
+            int ret = test_wait(&tests[i]);
+
+            g_assert_true(ret == 0 || ret == -EIO);
+            failed += ret < 0;
+        }
+        /* the last answer may just have come */
+        g_assert_true(failed > 0 || n > 1);
+        expect_unwatched(server);
+        test_detach_unref(bs);
+    }
+}
+
 static void test_reconnect_delay(void)
 {
     g_autoptr(NbdServer) server = nbd_server_start("nbdkit -f -U @ memory 1M");
@@ -605,6 +695,8 @@ int main(int argc, char **argv)
     g_test_add_func("/nbd/bad-options", test_bad_options);
     g_test_add_func("/nbd/lost", test_lost);
     g_test_add_func("/nbd/lost-while-idle", test_lost_while_idle);
+    g_test_add_func("/nbd/not-watched", test_not_watched);
+    g_test_add_func("/nbd/watch-is-lost", test_watch_is_lost);
     g_test_add_func("/nbd/reconnect-delay", test_reconnect_delay);
     g_test_add_func("/nbd/hostile", test_hostile);
     ret = g_test_run();

@@ -93,19 +93,31 @@ static void add_useless(Step *step, int64_t host, int64_t bytes)
     }
 }
 
-/* A host cluster that nobody else has can be told of at once: when the disk
- * learns of that before it learns of the entry, the cluster reads as zeroes,
- * as it should. */
+/* Whether the file may forget what is at @host: when the disk learns of that
+ * before it learns of the entry, the cluster reads as zeroes, as it should. In
+ * an image that is corrupt tables may be there. */
+static bool may_forget(const Step *step, int64_t host)
+{
+    BlockDriverState *bs = step->bs;
+    const Qcow2State *s = bs->opaque;
+
+    return !step->how->keep_data && s->pass_discard[step->how->type] &&
+           (s->data_file != bs->file ||
+            qcow2_overlaps(bs, 0, host, s->cluster_size) == 0);
+}
+
+/* A host cluster that nobody else has can be told of at once. */
 static void give_up(Step *step, Entry old, Entry new)
 {
     BlockDriverState *bs = step->bs;
     Qcow2State *s = bs->opaque;
     Qcow2DiscardType type = step->how->type;
+    int64_t host = old.entry & QCOW2_L2_OFFSET;
     bool only_here = entry_has_host(s, old.entry) &&
                      (old.entry & QCOW2_COPIED);
 
-    if (only_here && s->pass_discard[type] && !step->how->keep_data) {
-        add_useless(step, old.entry & QCOW2_L2_OFFSET, s->cluster_size);
+    if (only_here && may_forget(step, host)) {
+        add_useless(step, host, s->cluster_size);
         type = QCOW2_DISCARD_NEVER;
     }
     if (!keeps_host(s, old, new)) {

@@ -286,6 +286,27 @@ static bool wants_discard(BlockDriverState *bs,
            bs->file->discard_unmap;
 }
 
+/* Free, that is: but not what is a table all the same, in an image that is
+ * corrupt. */
+static bool coroutine_fn may_be_discarded(BlockDriverState *bs,
+                                          uint64_t cluster)
+{
+    const Qcow2State *s = bs->opaque;
+    int64_t offset = (int64_t)(cluster << s->cluster_bits);
+    uint64_t count = 1;
+
+    if (qcow2_co_get_refcount(bs, cluster, &count) < 0 || count > 0) {
+        return false;
+    }
+    if (qcow2_overlaps(bs, 0, offset, s->cluster_size)) {
+        qcow2_co_signal_corruption(bs, false, offset,
+                                   "Cluster %#" PRIx64 " is in use as a table "
+                                   "and is not counted", (uint64_t)offset);
+        return false;
+    }
+    return true;
+}
+
 /* Tells the file of clusters that nobody has any more, run by run. Nobody
  * can get them meanwhile, as the caller holds the lock. */
 static void coroutine_fn discard_free(BlockDriverState *bs,
@@ -296,10 +317,7 @@ static void coroutine_fn discard_free(BlockDriverState *bs,
     uint64_t start = change->first;
 
     for (uint64_t i = change->first; i <= end; i++) {
-        uint64_t count = 1;
-
-        if (i < end && qcow2_co_get_refcount(bs, i, &count) == 0 &&
-            count == 0) {
+        if (i < end && may_be_discarded(bs, i)) {
             continue;
         }
         if (start < i) {

@@ -131,6 +131,36 @@ static void test_free_header(void)
     qcow2_rig_free_broken(rig);
 }
 
+/* A guest gives up what is a table: it stays, now and when nobody counts it
+ * any more. */
+static void test_discarded_table(void)
+{
+    static const uint64_t tables[] = { AT_REFTABLE, AT_L1 };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(tables); i++) {
+        TestImage *image = qcow2_image_new("", "64M");
+        const uint8_t *table;
+        g_autofree void *before = NULL;
+        Qcow2Rig *rig;
+
+        make_broken(image, tables[i]);
+        rig = qcow2_rig_new_with(image, "");
+        table = test_disk_data(rig->disk) + tables[i];
+        before = g_memdup2(table, CLUSTER);
+        faults_capture_log();
+        g_assert_cmpint(test_op(rig->bs, BLOCK_DISCARD, 0, CLUSTER, CLUSTER),
+                        ==, 0);
+        g_assert_cmpint(qcow2_rig_flush(rig), ==, 0);
+        g_assert_cmpint(qcow2_rig_flush(rig), ==, 0);
+        g_assert_cmpuint(qcow2_rig_refcount(rig, tables[i] / CLUSTER), ==, 0);
+        table = test_disk_data(rig->disk) + tables[i];
+        g_assert_true(memcmp(before, table, CLUSTER) == 0);
+        g_assert_cmpuint(faults_log_lines(), ==, 1);
+        g_assert_nonnull(strstr(faults_log_line(0), "in use as a table"));
+        qcow2_rig_free_broken(rig);
+    }
+}
+
 /* Who asked for no checks gets none. */
 static void test_unchecked(void)
 {
@@ -179,6 +209,7 @@ int main(int argc, char **argv)
     }
     g_test_add_func("/qcow2/overlap/free-table", test_free_table);
     g_test_add_func("/qcow2/overlap/free-header", test_free_header);
+    g_test_add_func("/qcow2/overlap/discarded-table", test_discarded_table);
     g_test_add_func("/qcow2/overlap/unchecked", test_unchecked);
     g_test_add_func("/qcow2/overlap/single", test_single);
     ret = g_test_run();

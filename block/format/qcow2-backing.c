@@ -43,6 +43,9 @@ bool coroutine_fn qcow2_co_change_backing(BlockDriverState *bs,
     const Qcow2State *s = bs->opaque;
     int ret;
 
+    if (!qcow2_may_change(bs, error)) {
+        return false;
+    }
     if (file && qcow2_data_file_is_raw(s)) {
         return qcow2_error(error, "Backing file and data-file-raw cannot be "
                            "used at the same time");

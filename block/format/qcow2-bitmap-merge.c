@@ -172,7 +172,7 @@ bool coroutine_fn qcow2_co_bitmap_merge(BlockDriverState *bs,
     int ret;
 
     m.to = qcow2_bitmap_need_good(bs, name, error);
-    if (!m.to) {
+    if (!m.to || !qcow2_may_change(bs, error)) {
         return false;
     }
     if (from_bs->drv != bs->drv) {

@@ -175,7 +175,7 @@ bool coroutine_fn qcow2_co_bitmap_add(BlockDriverState *bs, const char *name,
         return qcow2_error(error, "Granularity must be power of 2 and at "
                            "least 512");
     }
-    if (!check_name(s, name, error)) {
+    if (!qcow2_may_change(bs, error) || !check_name(s, name, error)) {
         return false;
     }
     bitmap = new_bitmap(name, granularity);
@@ -222,7 +222,7 @@ bool coroutine_fn qcow2_co_bitmap_remove(BlockDriverState *bs,
     unsigned index;
     int ret;
 
-    if (!need(s, name, &index, error)) {
+    if (!qcow2_may_change(bs, error) || !need(s, name, &index, error)) {
         return false;
     }
     co_mutex_lock(&s->lock);
@@ -256,7 +256,7 @@ bool coroutine_fn qcow2_co_bitmap_clear(BlockDriverState *bs,
     Qcow2Bitmap *bitmap = qcow2_bitmap_need_good(bs, name, error);
     int ret;
 
-    if (!bitmap) {
+    if (!bitmap || !qcow2_may_change(bs, error)) {
         return false;
     }
     co_mutex_lock(&s->lock);
@@ -289,7 +289,7 @@ bool coroutine_fn qcow2_co_bitmap_enable(BlockDriverState *bs,
     Qcow2Bitmap *bitmap = qcow2_bitmap_need_good(bs, name, error);
     int ret;
 
-    if (!bitmap) {
+    if (!bitmap || !qcow2_may_change(bs, error)) {
         return false;
     }
     co_mutex_lock(&s->lock);

@@ -449,8 +449,12 @@ bool coroutine_fn qcow2_co_check(BlockDriverState *bs, BlockCheck *out,
         .block_index = UINT64_MAX,
         .file_bytes = bs->file->total_bytes,
     };
-    int ret = qcow2_co_settle(bs);
+    int ret;
 
+    if (out->fix && !qcow2_may_change(bs, error)) {
+        return false;
+    }
+    ret = qcow2_co_settle(bs);
     if (ret == 0) {
         ret = empty_caches(bs);
     }

@@ -15,6 +15,7 @@
 #include <inttypes.h>
 
 #include "block/log.h"
+#include "qcow2-error.h"
 
 #define PAGE_BITS   12 /* clusters that a page is for: 512 bytes */
 #define PAGE_WORDS  ((1 << PAGE_BITS) / 64)
@@ -349,6 +350,13 @@ int coroutine_fn qcow2_co_check_overlap(BlockDriverState *bs, unsigned ign,
 }
 
 /* --- the corrupt bit --- */
+
+bool qcow2_may_change(BlockDriverState *bs, GError **error)
+{
+    const Qcow2State *s = bs->opaque;
+
+    return !s->broken || qcow2_error(error, "%s", g_strerror(ENOMEDIUM));
+}
 
 void coroutine_fn qcow2_co_signal_corruption(BlockDriverState *bs, bool fatal,
                                              int64_t offset, const char *fmt,

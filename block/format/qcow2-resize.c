@@ -25,6 +25,9 @@ static bool check_request(BlockDriverState *bs, const BlockTruncate *to,
     const Qcow2State *s = bs->opaque;
     bool shrinks = to->bytes < bs->total_bytes;
 
+    if (!qcow2_may_change(bs, error)) {
+        return false;
+    }
     if (to->bytes < 0 || to->bytes % SECTOR) {
         return qcow2_error(error, "The new size must be a multiple of %u",
                            SECTOR);

@@ -179,9 +179,13 @@ bool coroutine_fn qcow2_co_shrink_tables(BlockDriverState *bs, unsigned first,
 
 int coroutine_fn qcow2_co_make_empty(BlockDriverState *bs)
 {
-    int ret = qcow2_co_discard(bs, 0, bs->total_bytes, QCOW2_DISCARD_SNAPSHOT,
-                               true);
+    int ret;
 
+    if (!qcow2_may_change(bs, NULL)) {
+        return -ENOMEDIUM;
+    }
+    ret = qcow2_co_discard(bs, 0, bs->total_bytes, QCOW2_DISCARD_SNAPSHOT,
+                           true);
     if (ret < 0) {
         return ret;
     }

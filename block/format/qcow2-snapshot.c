@@ -179,6 +179,9 @@ static int coroutine_fn create(BlockDriverState *bs, Qcow2Snapshot *sn)
     Qcow2State *s = bs->opaque;
     int ret;
 
+    if (!qcow2_may_change(bs, NULL)) {
+        return -ENOMEDIUM;
+    }
     if (s->snapshot_count >= QCOW2_MAX_SNAPSHOTS) {
         return -EFBIG;
     }
@@ -382,7 +385,7 @@ bool coroutine_fn qcow2_co_snapshot_apply(BlockDriverState *bs,
     Qcow2State *s = bs->opaque;
     int index, ret;
 
-    if (!bitmaps_allow(bs, error)) {
+    if (!qcow2_may_change(bs, error) || !bitmaps_allow(bs, error)) {
         return false;
     }
     index = qcow2_has_data_file(s) ? -ENOTSUP : find_snapshot(s, name);
@@ -442,6 +445,9 @@ bool coroutine_fn qcow2_co_snapshot_delete(BlockDriverState *bs,
     int index;
     bool ok;
 
+    if (!qcow2_may_change(bs, error)) {
+        return false;
+    }
     if (qcow2_has_data_file(s)) {
         return qcow2_error(error, "%s", g_strerror(ENOTSUP));
     }

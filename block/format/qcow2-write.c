@@ -257,8 +257,11 @@ int coroutine_fn qcow2_co_prepare_write(BlockDriverState *bs)
     Qcow2State *s = bs->opaque;
     int ret = 0;
 
+    if (s->broken) {
+        return -ENOMEDIUM;
+    }
     if (s->write_ready && !has_to_be_dirty(s)) {
-        return s->broken ? -ENOMEDIUM : 0;
+        return 0;
     }
     co_mutex_lock(&s->write->prepare_lock);
     ret = prepare_first(bs);

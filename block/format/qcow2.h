@@ -633,6 +633,9 @@ int coroutine_fn qcow2_co_check_overlap(BlockDriverState *bs, unsigned ign,
 void coroutine_fn qcow2_co_signal_corruption(BlockDriverState *bs, bool fatal,
                                              int64_t offset, const char *fmt,
                                              ...) G_GNUC_PRINTF(4, 5);
+/* False once it was fatal: operations on the whole image are not begun, since
+ * what they change would not be written. Context: any */
+bool qcow2_may_change(BlockDriverState *bs, GError **error);
 
 /* --- operations on whole images --- */
 

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "block/image.h"
 #include "tests/lib/faults.h"
 
 #define K 1024
@@ -161,6 +162,74 @@ static void test_discarded_table(void)
     }
 }
 
+/* --- what is broken is left alone --- */
+
+static bool coroutine_fn change_image(BlockDriverState *bs, unsigned how,
+                                      GError **error)
+{
+    const BlockImageOps *ops = bs->drv->image;
+
+    switch (how) {
+    case 0:
+        return ops->co_truncate(bs, &(BlockTruncate){ .bytes = M }, error);
+    case 1:
+        return ops->co_snapshot_create(bs, &(BlockSnapshot){ 0 }, error);
+    case 2:
+        return ops->co_snapshot_apply(bs, "one", error);
+    case 3:
+        return ops->co_snapshot_delete(bs, "one", error);
+    case 4:
+        return ops->co_bitmap_add(bs, "new", 0, error);
+    case 5:
+        return ops->co_bitmap_remove(bs, "b", error);
+    case 6:
+        return ops->co_bitmap_clear(bs, "b", error);
+    case 7:
+        return ops->co_bitmap_enable(bs, "b", false, error);
+    case 8:
+        return ops->co_bitmap_merge(bs, "b", bs, "b", error);
+    case 9:
+        return ops->co_change_backing(bs, NULL, NULL, error);
+    default:
+        return ops->co_check(bs, &(BlockCheck){
+            .fix = BLOCK_CHECK_FIX_ERRORS }, error);
+    }
+}
+
+static void coroutine_fn change_entry(void *opaque)
+{
+    BlockDriverState *bs = opaque;
+    uint8_t byte = 1;
+
+    for (unsigned i = 0; i <= 10; i++) {
+        g_autoptr(GError) error = NULL;
+
+        g_assert_false(change_image(bs, i, &error));
+        g_assert_nonnull(strstr(error->message, g_strerror(ENOMEDIUM)));
+    }
+    g_assert_cmpint(bs->drv->image->co_make_empty(bs), ==, -ENOMEDIUM);
+    g_assert_cmpint(bs->drv->image->co_vmstate(bs, BLOCK_WRITE, 0, 1, &byte),
+                    ==, -ENOMEDIUM);
+}
+
+/* Nothing of what is in memory will be written: nobody begins anything. */
+static void test_broken(void)
+{
+    TestImage *image = qcow2_image_new("", "64M");
+    Qcow2Rig *rig;
+
+    g_free(qcow2_image_run(image, "snapshot", "-c", "one", "@", NULL));
+    g_free(qcow2_image_run(image, "bitmap", "--add", "@", "b", NULL));
+    make_broken(image, AT_L1);
+    rig = qcow2_rig_new_with(image, "");
+    faults_capture_log();
+    g_assert_cmpint(qcow2_rig_write(rig, CLUSTER, 4 * K, 1), ==, -EIO);
+    qcow2_rig_reset_counts(rig);
+    test_run_co(change_entry, rig->bs);
+    g_assert_cmpuint(qcow2_rig_count(rig, BLOCK_WRITE), ==, 0);
+    qcow2_rig_free_broken(rig);
+}
+
 /* Who asked for no checks gets none. */
 static void test_unchecked(void)
 {
@@ -210,6 +279,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2/overlap/free-table", test_free_table);
     g_test_add_func("/qcow2/overlap/free-header", test_free_header);
     g_test_add_func("/qcow2/overlap/discarded-table", test_discarded_table);
+    g_test_add_func("/qcow2/overlap/broken", test_broken);
     g_test_add_func("/qcow2/overlap/unchecked", test_unchecked);
     g_test_add_func("/qcow2/overlap/single", test_single);
     ret = g_test_run();

@@ -156,6 +156,14 @@ static bool nothing_there(const Step *step, int64_t offset)
            (index >= s->l1_entries || !(s->l1[index] & QCOW2_L1_OFFSET));
 }
 
+/* Behind the L2 table that @offset is in. */
+static int64_t next_table(const Qcow2State *s, int64_t offset)
+{
+    int64_t table = 1LL << (s->cluster_bits + s->l2_bits);
+
+    return (offset & ~(table - 1)) + table;
+}
+
 /* From *offset to the end of its slice or of the step. */
 static int coroutine_fn clear_slice(Step *step, int64_t *offset)
 {
@@ -187,13 +195,12 @@ static int coroutine_fn clear_slice(Step *step, int64_t *offset)
 static int coroutine_fn clear_entries(Step *step)
 {
     const Qcow2State *s = step->bs->opaque;
-    int64_t table = 1LL << (s->cluster_bits + s->l2_bits);
     int64_t offset = step->start;
     int ret = 0;
 
     while (ret == 0 && offset < step->end) {
         if (nothing_there(step, offset)) {
-            offset = (offset & ~(table - 1)) + table;
+            offset = next_table(s, offset);
         } else {
             ret = clear_slice(step, &offset);
         }
@@ -259,6 +266,10 @@ int coroutine_fn qcow2_co_clear_clusters(BlockDriverState *bs, int64_t offset,
     g_assert(qcow2_offset_in_cluster(s, offset) == 0);
     step.useless = g_array_new(false, false, sizeof(HostRange));
     while (ret == 0 && offset < end) {
+        if (nothing_there(&step, offset)) {
+            offset = next_table(s, offset); /* a disk may be of 1 EiB */
+            continue;
+        }
         step.start = offset;
         step.end = MIN(end, (offset & ~(most - 1)) + most);
         g_array_set_size(step.useless, 0);

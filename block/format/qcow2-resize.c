@@ -102,7 +102,37 @@ static bool coroutine_fn resize_data_file(BlockDriverState *bs,
            bdrv_co_truncate(s->data_file, &data, error);
 }
 
+/* All that the tables have from there on. Behind the disk that is the state
+ * of a virtual machine: who applied a snapshot has it there. */
+static bool coroutine_fn drop_clusters(BlockDriverState *bs, int64_t start,
+                                       GError **error)
+{
+    const Qcow2State *s = bs->opaque;
+    int64_t end = (int64_t)s->l1_entries << (s->cluster_bits + s->l2_bits);
+    int ret = 0;
+
+    start = qcow2_cluster_start(s, start + s->cluster_size - 1);
+    if (start < end) {
+        ret = qcow2_co_discard(bs, start, end - start, QCOW2_DISCARD_ALWAYS,
+                               true);
+    }
+    return ret == 0 || qcow2_error_errno(error, ret, "Failed to discard "
+                                         "cropped clusters");
+}
+
 /* --- longer --- */
+
+/* The state of a virtual machine is not found any more where another end of
+ * the disk has another place for it, and must not show as data. */
+static bool coroutine_fn drop_state(BlockDriverState *bs, int64_t old,
+                                    int64_t bytes, GError **error)
+{
+    const Qcow2State *s = bs->opaque;
+
+    return qcow2_vm_state_offset_at(s, old) ==
+               qcow2_vm_state_offset_at(s, bytes) ||
+           drop_clusters(bs, old, error);
+}
 
 static bool coroutine_fn grow_l1(BlockDriverState *bs, int64_t bytes,
                                  GError **error)
@@ -193,6 +223,7 @@ static bool coroutine_fn grow(BlockDriverState *bs, const BlockTruncate *to,
     bool tracking, ok;
 
     if (!resize_data_file(bs, to, error) ||
+        !drop_state(bs, old, to->bytes, error) ||
         !grow_l1(bs, to->bytes, error) ||
         !qcow2_co_bitmaps_before_write(bs, error)) {
         return false;
@@ -209,30 +240,13 @@ static bool coroutine_fn grow(BlockDriverState *bs, const BlockTruncate *to,
 
 /* --- shorter --- */
 
-static bool coroutine_fn drop_clusters(BlockDriverState *bs, int64_t old,
-                                       GError **error)
-{
-    const Qcow2State *s = bs->opaque;
-    int64_t start = qcow2_cluster_start(s, bs->total_bytes +
-                                               s->cluster_size - 1);
-    int ret = 0;
-
-    if (start < old) {
-        ret = qcow2_co_discard(bs, start, old - start, QCOW2_DISCARD_ALWAYS,
-                               true);
-    }
-    return ret == 0 || qcow2_error_errno(error, ret, "Failed to discard "
-                                         "cropped clusters");
-}
-
 static bool coroutine_fn shrink(BlockDriverState *bs, const BlockTruncate *to,
                                 GError **error)
 {
     const Qcow2State *s = bs->opaque;
-    int64_t old = bs->total_bytes;
 
     return begin(bs, error) && set_size(bs, to->bytes, error) &&
-           drop_clusters(bs, old, error) &&
+           drop_clusters(bs, to->bytes, error) &&
            qcow2_co_shrink_tables(bs, qcow2_l1_entries_for(s, to->bytes),
                                   error) &&
            resize_data_file(bs, to, error);

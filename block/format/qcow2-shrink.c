@@ -179,13 +179,16 @@ bool coroutine_fn qcow2_co_shrink_tables(BlockDriverState *bs, unsigned first,
 
 int coroutine_fn qcow2_co_make_empty(BlockDriverState *bs)
 {
+    const Qcow2State *s = bs->opaque;
+    unsigned bits = s->cluster_bits + s->l2_bits;
     int ret;
 
     if (!qcow2_may_change(bs, NULL)) {
         return -ENOMEDIUM;
     }
-    ret = qcow2_co_discard(bs, 0, bs->total_bytes, QCOW2_DISCARD_SNAPSHOT,
-                           true);
+    /* behind the disk as well, where the state of a virtual machine is */
+    ret = qcow2_co_discard(bs, 0, (int64_t)s->l1_entries << bits,
+                           QCOW2_DISCARD_SNAPSHOT, true);
     if (ret < 0) {
         return ret;
     }

@@ -10,12 +10,16 @@
 
 #include "block/debug.h"
 
-int64_t qcow2_vm_state_offset(const BlockDriverState *bs)
+int64_t qcow2_vm_state_offset_at(const Qcow2State *s, int64_t disk_bytes)
 {
-    const Qcow2State *s = bs->opaque;
     int64_t table = INT64_C(1) << (s->cluster_bits + s->l2_bits);
 
-    return (bs->total_bytes + table - 1) & ~(table - 1);
+    return (disk_bytes + table - 1) & ~(table - 1);
+}
+
+int64_t qcow2_vm_state_offset(const BlockDriverState *bs)
+{
+    return qcow2_vm_state_offset_at(bs->opaque, bs->total_bytes);
 }
 
 int coroutine_fn qcow2_co_vmstate(BlockDriverState *bs, BlockOp op,

@@ -447,6 +447,8 @@ int coroutine_fn qcow2_co_write(BlockDriverState *bs, const BlockIo *io);
 
 /* Where it begins, in guest bytes; a multiple of what an L2 table maps. */
 int64_t qcow2_vm_state_offset(const BlockDriverState *bs);
+/* The same for a disk of that length. Context: any */
+int64_t qcow2_vm_state_offset_at(const Qcow2State *s, int64_t disk_bytes);
 /* BlockImageOps.co_vmstate; not under s->lock. */
 int coroutine_fn qcow2_co_vmstate(BlockDriverState *bs, BlockOp op,
                                   int64_t offset, int64_t bytes, void *buf);

@@ -99,6 +99,55 @@ static void test_both_ways(gconstpointer options)
                    "read -b -P 3 100M 512", "read -b -P 5 300M 512", NULL);
 }
 
+/* --- on a disk that changes --- */
+
+typedef struct Change {
+    BlockDriverState *bs;
+    int64_t bytes;      /* -1: nothing is allocated any more */
+} Change;
+
+static void coroutine_fn change_entry(void *opaque)
+{
+    const Change *change = opaque;
+    BlockTruncate to = { .bytes = change->bytes, .exact = true };
+
+    if (change->bytes < 0) {
+        g_assert_cmpint(change->bs->drv->image->co_make_empty(change->bs), ==,
+                        0);
+    } else {
+        g_assert_true(bdrv_co_truncate(change->bs, &to, NULL));
+    }
+}
+
+/* It is lost with what a disk loses, and where it would lie somewhere else:
+ * it is no leak, nor does the guest see it. */
+static void test_resized(void)
+{
+    static const struct {
+        int64_t bytes;
+        bool kept;
+    } changes[] = {
+        { 1024 * K, false }, { 100 * K, false }, { 990 * K, true },
+        { 965 * K, false }, { -1, false },
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(changes); i++) {
+        g_autoptr(TestImage) image = qcow2_image_new("cluster_size=512",
+                                                     "970k");
+        BlockDriverState *bs = open_image(image);
+        Change change = { bs, changes[i].bytes };
+
+        g_assert_cmpint(save(bs, 0, 100 * K, 1), ==, 0);
+        bdrv_run_co(bs, change_entry, &change);
+        expect(bs, 0, 100 * K, changes[i].kept ? 1 : 0);
+        bdrv_unref(bs);
+        qcow2_image_check(image);
+        if (change.bytes == 1024 * K) {
+            qcow2_image_io(image, "read -P 0 0 1M", NULL);
+        }
+    }
+}
+
 static void test_limits(void)
 {
     g_autoptr(TestImage) image = qcow2_image_new("", "1M");
@@ -134,6 +183,7 @@ int main(int argc, char **argv)
                          "extended_l2=on", test_both_ways);
     g_test_add_data_func("/qcow2-vmstate/both-ways-small", "cluster_size=512",
                          test_both_ways);
+    g_test_add_func("/qcow2-vmstate/resized", test_resized);
     g_test_add_func("/qcow2-vmstate/limits", test_limits);
     status = g_test_run();
     control_stop();

@@ -3,7 +3,9 @@
  * Runs a fuzz target over files, and over copies of them of which a few words
  * were changed. Which ones is decided by the seed alone.
  *
- *     TARGET [-n COPIES] [-s SEED] FILE...
+ *     TARGET [-n COPIES] [-s SEED] [-k KEEP] FILE...
+ *
+ * What is run last is kept in the file KEEP: what a target has died of.
  */
 #include "fuzz.h"
 
@@ -17,12 +19,15 @@
 
 static int copies = 50;
 static int seed = 1;
+static char *keep;
 static char **files;
 
 static const GOptionEntry entries[] = {
     { "copies", 'n', 0, G_OPTION_ARG_INT, &copies, "changed copies of each",
       "N" },
     { "seed", 's', 0, G_OPTION_ARG_INT, &seed, "what to change", "SEED" },
+    { "keep", 'k', 0, G_OPTION_ARG_FILENAME, &keep, "where to put what is run",
+      "FILE" },
     { G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &files, NULL,
       NULL },
     { NULL }
@@ -66,6 +71,14 @@ static void change(uint8_t *data, size_t bytes, GRand *rand)
     memcpy(data + at, &number, width);
 }
 
+static void run(const uint8_t *data, size_t bytes)
+{
+    if (keep && !g_file_set_contents(keep, (const char *)data, bytes, NULL)) {
+        fprintf(stderr, "%s cannot be written\n", keep);
+    }
+    LLVMFuzzerTestOneInput(data, bytes);
+}
+
 static void run_copy(const char *contents, gsize bytes, GRand *rand)
 {
     g_autofree uint8_t *copy = g_memdup2(contents, bytes);
@@ -78,7 +91,7 @@ static void run_copy(const char *contents, gsize bytes, GRand *rand)
     if (g_rand_int_range(rand, 0, 8) == 0 && bytes) {
         bytes = g_rand_int_range(rand, 0, bytes);
     }
-    LLVMFuzzerTestOneInput(copy, bytes);
+    run(copy, bytes);
 }
 
 static bool run_file(const char *path, GRand *rand)
@@ -91,7 +104,7 @@ static bool run_file(const char *path, GRand *rand)
         fprintf(stderr, "%s\n", error->message);
         return false;
     }
-    LLVMFuzzerTestOneInput((uint8_t *)contents, bytes);
+    run((uint8_t *)contents, bytes);
     for (int i = 0; i < copies; i++) {
         run_copy(contents, bytes, rand);
     }
@@ -116,5 +129,6 @@ int main(int argc, char **argv)
         good = run_file(*file, rand);
     }
     g_strfreev(files);
+    g_free(keep);
     return good ? 0 : 1;
 }

@@ -3,12 +3,16 @@
 """Small qcow2 images of all kinds, made by qemu-img and qemu-io, for the fuzz
 targets to begin with.
 
-Usage: make-qcow2-corpus.py DIRECTORY
+Usage: make-qcow2-corpus.py DIRECTORY [BYTES]
+
+With BYTES, each is there three times, with so many random bytes behind it,
+the same ones every time: what fuzz-qcow2-write does to it.
 
 Called by people, and by run-corpus.py.
 """
 
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -70,14 +74,29 @@ def make(directory, name, options, commands):
             os.unlink(leftover)
 
 
+def add_scripts(directory, size):
+    """Copies of each image instead of it."""
+    for name in sorted(os.listdir(directory)):
+        path = os.path.join(directory, name)
+        with open(path, "rb") as file:
+            image = file.read()
+        os.unlink(path)
+        for copy in "abc":
+            rand = random.Random(f"{name}-{copy}")
+            with open(f"{path}-{copy}", "wb") as file:
+                file.write(image + rand.randbytes(size))
+
+
 def main():
     """See above."""
-    if len(sys.argv) != 2:
+    if len(sys.argv) not in (2, 3):
         print(__doc__, file=sys.stderr)
         return 1
     os.makedirs(sys.argv[1], exist_ok=True)
     for name, (options, commands) in IMAGES.items():
         make(sys.argv[1], name, options, commands)
+    if len(sys.argv) == 3:
+        add_scripts(sys.argv[1], int(sys.argv[2]))
     return 0
 
 

@@ -24,6 +24,7 @@ import zipfile
 HERE = os.path.dirname(os.path.realpath(__file__))
 # How long an input may be, and take, and how much memory.
 LIMITS = {"fuzz-qcow2-open": 131072, "fuzz-qcow2-check": 131072,
+          "fuzz-qcow2-write": 131072,
           "fuzz-vhost-user": 8192, "fuzz-options": 4096,
           "fuzz-handover": 4096}
 OPTIONS = ["-timeout=30", "-rss_limit_mb=2048", "-use_value_profile=0",

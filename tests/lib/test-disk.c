@@ -33,6 +33,7 @@ struct TestDisk {
     GRand *rand;
     int64_t limit;
     unsigned counts[BLOCK_OP__COUNT];
+    int64_t reach;
     unsigned fail_after[BLOCK_OP__COUNT], fail_count[BLOCK_OP__COUNT];
     int64_t flushes;
     bool hold[BLOCK_OP__COUNT];
@@ -143,6 +144,11 @@ static void set_length(GByteArray *data, int64_t bytes)
     if (bytes > before) {
         memset(data->data + before, 0, bytes - before);
     }
+}
+
+void test_disk_set_length(TestDisk *disk, int64_t bytes)
+{
+    set_length(disk->data, bytes);
 }
 
 static void put(GByteArray *data, int64_t offset, const uint8_t *from,
@@ -295,8 +301,14 @@ unsigned test_disk_count(const TestDisk *disk, BlockOp op)
     return disk->counts[op];
 }
 
+int64_t test_disk_reach(const TestDisk *disk)
+{
+    return disk->reach;
+}
+
 void test_disk_reset_counts(TestDisk *disk)
 {
+    disk->reach = 0;
     memset(disk->counts, 0, sizeof(disk->counts));
 }
 
@@ -308,10 +320,15 @@ void test_disk_set_limit(TestDisk *disk, int64_t bytes)
 static int fate(TestDisk *disk, const BlockRequest *req)
 {
     BlockOp op = req->op;
+    bool writes = op == BLOCK_WRITE || op == BLOCK_WRITE_ZEROES;
 
     disk->counts[op]++;
-    if ((op == BLOCK_WRITE || op == BLOCK_WRITE_ZEROES) && disk->limit &&
-        req->offset + req->bytes > disk->limit) {
+    g_assert_cmpint(req->offset, >=, 0);
+    g_assert_cmpint(req->bytes, <=, INT64_MAX - req->offset);
+    if (writes) {
+        disk->reach = MAX(disk->reach, req->offset + req->bytes);
+    }
+    if (writes && disk->limit && req->offset + req->bytes > disk->limit) {
         return -ENOSPC;
     }
     if (disk->fail_count[op] == 0) {

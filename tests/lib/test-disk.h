@@ -30,6 +30,8 @@ void test_disk_load(TestDisk *disk, const char *path);
 void test_disk_store(const TestDisk *disk, const char *path);
 int64_t test_disk_bytes(const TestDisk *disk);
 uint8_t *test_disk_data(TestDisk *disk);
+/* Makes it shorter, or longer by zeroes, while no node has it. */
+void test_disk_set_length(TestDisk *disk, int64_t bytes);
 
 /* Remembers from now on; how much it has remembered. */
 void test_disk_start_log(TestDisk *disk);
@@ -55,6 +57,8 @@ void test_disk_hold(TestDisk *disk, BlockOp op);
 void test_disk_release(TestDisk *disk);
 /* Requests of that kind so far. */
 unsigned test_disk_count(const TestDisk *disk, BlockOp op);
+/* Where the write that went furthest would have ended. */
+int64_t test_disk_reach(const TestDisk *disk);
 void test_disk_reset_counts(TestDisk *disk);
 /* Writes past it fail with -ENOSPC. 0: none do. */
 void test_disk_set_limit(TestDisk *disk, int64_t bytes);

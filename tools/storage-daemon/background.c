@@ -17,6 +17,7 @@
 static int ready_fd = -1;
 static char *pidfile_path;
 static int pidfile_fd = -1;
+static bool inherited; /* it is another process's until pidfile_take() */
 
 static bool fail_errno(GError **error, const char *what, const char *path)
 {
@@ -135,13 +136,14 @@ static int open_locked(const char *path, GError **error)
     return fd;
 }
 
+/* At no moment is there no number in it. */
 static bool write_pid(const char *path, GError **error)
 {
     g_autofree char *text = g_strdup_printf("%ld\n", (long)getpid());
     size_t length = strlen(text);
 
-    if (ftruncate(pidfile_fd, 0) < 0 ||
-        pwrite(pidfile_fd, text, length, 0) != (ssize_t)length) {
+    if (pwrite(pidfile_fd, text, length, 0) != (ssize_t)length ||
+        ftruncate(pidfile_fd, length) < 0) {
         return fail_errno(error, "--pidfile: cannot write", path);
     }
     return true;
@@ -173,18 +175,54 @@ bool pidfile_replace(const char *path, GError **error)
     return true;
 }
 
-static bool pidfile_is_ours(void)
+static bool is_at(int fd, const char *path)
 {
     struct stat there, ours;
 
-    return lstat(pidfile_path, &there) == 0 && fstat(pidfile_fd, &ours) == 0 &&
+    return lstat(path, &there) == 0 && fstat(fd, &ours) == 0 &&
            there.st_dev == ours.st_dev && there.st_ino == ours.st_ino;
+}
+
+int pidfile_fd_to_give(void)
+{
+    return pidfile_fd;
+}
+
+bool pidfile_inherit(const char *path, int fd)
+{
+    if (!path || !is_at(fd, path)) {
+        close(fd);
+        return false;
+    }
+    pidfile_fd = fd;
+    pidfile_path = g_canonicalize_filename(path, NULL);
+    inherited = true;
+    return true;
+}
+
+bool pidfile_is_inherited(void)
+{
+    return inherited;
+}
+
+bool pidfile_take(GError **error)
+{
+    if (!inherited) {
+        return true;
+    }
+    inherited = false;
+    return write_pid(pidfile_path, error);
+}
+
+void pidfile_given(void)
+{
+    inherited = true;
 }
 
 void pidfile_remove(void)
 {
     if (pidfile_path) {
-        if (pidfile_is_ours()) {
+        if (!inherited && is_at(pidfile_fd, pidfile_path)) {
             unlink(pidfile_path);
         }
         g_clear_pointer(&pidfile_path, g_free);

@@ -31,6 +31,19 @@ bool background_detach(GError **error);
 bool pidfile_write(const char *path, GError **error);
 /* The same, in place of that of a process that is about to end. */
 bool pidfile_replace(const char *path, GError **error);
+
+/*
+ * The same file from one process to the next, which may have no way to make
+ * another: its descriptor and lock are handed over. pidfile_inherit() takes
+ * @fd and says whether that is the file at @path; it is ours to write and to
+ * remove from pidfile_take() on, and no longer after pidfile_given().
+ */
+int pidfile_fd_to_give(void); /* borrowed; -1: none */
+bool pidfile_inherit(const char *path, int fd);
+bool pidfile_is_inherited(void);
+bool pidfile_take(GError **error);
+void pidfile_given(void);
+
 void pidfile_remove(void);
 
 #endif

@@ -266,10 +266,29 @@ static bool act_on_all(Daemon *daemon, GError **error)
     return true;
 }
 
-static bool write_pidfile(const char *path, bool taken_over, GError **error)
+#define KEEPS_PIDFILE "pidfile" /* to the process before */
+
+/* A supervised process is not the one that people know by its number. */
+static bool inherit_pidfile(Daemon *daemon)
 {
-    return !path || (taken_over ? pidfile_replace(path, error)
-                                : pidfile_write(path, error));
+    g_autoptr(HandoverRecord) record = NULL;
+    int fd = -1;
+
+    if (daemon->handover) {
+        record = handover_take(daemon->handover, "pidfile", NULL);
+        fd = record ? handover_take_fd(record, "fd") : -1;
+    }
+    return fd >= 0 && pidfile_inherit(daemon->supervised
+                                          ? NULL : daemon->cmdline.pidfile,
+                                      fd);
+}
+
+static bool write_pidfile(const Daemon *daemon, GError **error)
+{
+    const char *path = daemon->cmdline.pidfile;
+
+    return !path || (daemon->handover ? pidfile_replace(path, error)
+                                      : pidfile_write(path, error));
 }
 
 static void may_remove(const char *path, void *opaque)
@@ -295,16 +314,16 @@ static bool confine(Daemon *daemon, GError **error)
     return sandbox_enter(&daemon->sandbox, error);
 }
 
-/* A supervised process is not the one that people know by its number. */
-static bool settle(Daemon *daemon, bool taken_over, GError **error)
+static bool settle(Daemon *daemon, GError **error)
 {
     const Cmdline *cmdline = &daemon->cmdline;
+    bool inherited = inherit_pidfile(daemon);
 
     if (daemon->supervised) {
         return (!cmdline->daemonize || background_detach(error)) &&
                confine(daemon, error);
     }
-    return write_pidfile(cmdline->pidfile, taken_over, error) &&
+    return (inherited || write_pidfile(daemon, error)) &&
            background_leave(error) && confine(daemon, error);
 }
 
@@ -385,18 +404,31 @@ static void take_back(Daemon *daemon)
     monitor_go_on();
 }
 
-/* All that is not a disk. */
+/* A successor that is confined when it fails could not give us back what it
+ * had replaced. */
+static bool hand_over_pidfile(Handover *handover, GError **error)
+{
+    int fd = pidfile_fd_to_give();
+
+    return fd < 0 || handover_put_fd(handover_add(handover, "pidfile", ""),
+                                     "fd", fd, error);
+}
+
+/* All that is not a disk. Versions that know throttle groups only have no
+ * business with a process that has monitors. */
 static bool hand_over_rest(Handover *handover, GError **error)
 {
     throttle_hand_over(handover);
-    return settings_hand_over(handover, error) &&
-           monitor_hand_over(handover, error);
+    return !settings_changes() ||
+           (settings_hand_over(handover, error) &&
+            monitor_hand_over(handover, error) &&
+            hand_over_pidfile(handover, error));
 }
 
 /* What take_back() does not look for: it is here still. */
 static void drop_rest(Handover *handover)
 {
-    static const char *const kinds[] = { "config", "monitor" };
+    static const char *const kinds[] = { "config", "monitor", "pidfile" };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(kinds); i++) {
         HandoverRecord *record;
@@ -407,18 +439,28 @@ static void drop_rest(Handover *handover)
     }
 }
 
+/* To a process with that word. */
+static void given(const char *word)
+{
+    monitor_given();
+    if (g_str_equal(word, KEEPS_PIDFILE)) {
+        pidfile_given();
+    }
+}
+
 /* Not within a callback of the loop: it waits for the other process. */
 static void give(Daemon *daemon)
 {
     g_autoptr(GError) error = NULL;
+    g_autofree char *word = NULL;
     bool complete = bdrv_hand_over_all(daemon->handover, &error);
 
     daemon->drained = false;
     bdrv_close_all();
     if (!complete || !hand_over_rest(daemon->handover, &error)) {
         takeover_refuse(error->message);
-    } else if (takeover_give(daemon->handover)) {
-        monitor_given();
+    } else if (takeover_give(daemon->handover, &word)) {
+        given(word);
         daemon->stop_asked = daemon->stopped = true;
         return;
     }
@@ -481,8 +523,15 @@ static bool open_all(Daemon *daemon, bool *taken_over, GError **error)
 /* Nothing can fail any more: what stands still, goes on here. */
 static bool take_over(Daemon *daemon, GError **error)
 {
-    if (!takeover_commit(error)) {
+    GError *err = NULL;
+
+    if (!takeover_commit(pidfile_is_inherited() ? KEEPS_PIDFILE : "",
+                         error)) {
         return false;
+    }
+    if (!pidfile_take(&err)) { /* too late to fail */
+        log_warn("%s", err->message);
+        g_error_free(err);
     }
     takeover_done(go_on(daemon));
     return true;
@@ -541,7 +590,7 @@ static bool start(Daemon *daemon, GError **error)
     }
     prepare_monitors(daemon);
     if (!open_all(daemon, &taken_over, error) ||
-        !settle(daemon, taken_over, error) || !open_added(daemon, error) ||
+        !settle(daemon, error) || !open_added(daemon, error) ||
         (taken_over && !take_over(daemon, error))) {
         return false;
     }

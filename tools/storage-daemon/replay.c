@@ -61,6 +61,14 @@ static bool is_there(const Change *change)
     }
 }
 
+/* Limits of a group that a successor's command line has no more. */
+static bool is_void(const Changes *changes, const Change *change)
+{
+    return change->kind == CHANGE_LIMITS &&
+           !throttle_group_find(change->id) &&
+           !changes_find(changes, CHANGE_OBJECT, change->id);
+}
+
 static bool is_disk(const Change *change)
 {
     return change->kind == CHANGE_NODE || change->kind == CHANGE_EXPORT;
@@ -141,7 +149,7 @@ static bool replay_one(Changes *changes, Change *change, unsigned flags,
 {
     g_autoptr(GError) cause = NULL;
 
-    if (is_there(change)) {
+    if (is_there(change) || is_void(changes, change)) {
         changes_forget(changes, change);
         return true;
     }

@@ -74,7 +74,12 @@ bool settings_take_over(Handover *handover, GError **error)
     if (!changes.list) {
         changes_init(&changes);
     }
-    return load(fd, error);
+    if (!load(fd, error)) {
+        return false;
+    }
+    /* before it is ours: from the moment at which it is we may be killed */
+    notify_store_fd(STORE_NAME, journal_fd(journal));
+    return true;
 }
 
 /* Of two of that name the next process could get either. */
@@ -172,12 +177,11 @@ bool settings_give_up(ChangeKind kind, const char *id)
 
 /* --- At the end --- */
 
-/* Nothing was changed: the next one need not know that it could be. */
 bool settings_hand_over(Handover *handover, GError **error)
 {
     HandoverRecord *record;
 
-    if (!changes.list || changes.list->len == 0) {
+    if (!changes.list) {
         return true;
     }
     if (!journal || stale) {

@@ -104,7 +104,15 @@ bool takeover_begin(const char *path, Handover **handover, GError **error)
     return *handover && take_own(*handover, error);
 }
 
-bool takeover_commit(GError **error)
+/* Whoever finds it there believes that nobody else serves. */
+static void keep_listener(void)
+{
+    g_autofree char *name = kept_name(state.path);
+
+    notify_store_fd(name, state.listen_fd);
+}
+
+bool takeover_commit(const char *word, GError **error)
 {
     g_autofree char *value = NULL;
     bool ok;
@@ -112,11 +120,12 @@ bool takeover_commit(GError **error)
     if (state.sock < 0) {
         return true;
     }
-    ok = takeover_say(state.sock, "ready", "", error) &&
+    ok = takeover_say(state.sock, "ready", word, error) &&
          takeover_hear(state.sock, "commit", READY_TIMEOUT_MS, &value, error);
     if (ok) {
         close_fd(&state.sock); /* else not before the images are closed */
         state.not_ours = false;
+        keep_listener();
     }
     return ok;
 }
@@ -199,8 +208,6 @@ void takeover_refuse(const char *reason)
 bool takeover_listen(const char *path, AioContext *ctx, AioFn *asked,
                      void *opaque, GError **error)
 {
-    g_autofree char *name = kept_name(path);
-
     state.listen_fd = state.handed_listen_fd;
     state.handed_listen_fd = -1;
     if (state.listen_fd < 0) {
@@ -209,11 +216,13 @@ bool takeover_listen(const char *path, AioContext *ctx, AioFn *asked,
     if (state.listen_fd < 0) {
         return false;
     }
-    notify_store_fd(name, state.listen_fd);
     state.path = g_canonicalize_filename(path, NULL);
     state.ctx = ctx;
     state.asked = asked;
     state.opaque = opaque;
+    if (state.sock < 0) {
+        keep_listener();
+    }
     watch();
     return true;
 }
@@ -223,14 +232,12 @@ bool takeover_listen(const char *path, AioContext *ctx, AioFn *asked,
  * before: however long it takes, only one of us may have them. Killing it is
  * the administrator's way out.
  */
-static bool hear_ready(GError **error)
+static bool hear_ready(char **word, GError **error)
 {
-    g_autofree char *value = NULL;
-
     for (unsigned i = 0;; i++) {
         g_autoptr(GError) err = NULL;
 
-        if (takeover_hear(state.successor, "ready", READY_TIMEOUT_MS, &value,
+        if (takeover_hear(state.successor, "ready", READY_TIMEOUT_MS, word,
                           &err)) {
             return true;
         }
@@ -245,10 +252,10 @@ static bool hear_ready(GError **error)
     }
 }
 
-static bool send_and_wait(Handover *handover, GError **error)
+static bool send_and_wait(Handover *handover, char **word, GError **error)
 {
     return takeover_send_all(state.successor, handover, error) &&
-           hear_ready(error) &&
+           hear_ready(word, error) &&
            takeover_say(state.successor, "commit", "", error);
 }
 
@@ -262,7 +269,7 @@ static void wait_for_its_end(void)
     close_fd(&state.successor);
 }
 
-bool takeover_give(Handover *handover)
+bool takeover_give(Handover *handover, char **word)
 {
     HandoverRecord *record = handover_add(handover, "takeover", "");
     g_autoptr(GError) error = NULL;
@@ -271,7 +278,7 @@ bool takeover_give(Handover *handover)
     handover_put_uint(record, "began-us", state.began_us);
     handover_put_uint(record, "pid", getpid());
     if (handover_put_fd(record, "listen", state.listen_fd, &error) &&
-        send_and_wait(handover, &error)) {
+        send_and_wait(handover, word, &error)) {
         log_info("process %ld has taken over, %" G_GINT64_FORMAT " ms after "
                  "the disks had drained", (long)state.successor_pid,
                  (g_get_monotonic_time() - began_us) / 1000);

@@ -20,8 +20,9 @@
 bool takeover_begin(const char *path, Handover **handover, GError **error);
 
 /* All that was handed over is open and stands still: from here on it is ours,
- * or, with @error, the old process's again. Nothing if it never was. */
-bool takeover_commit(GError **error);
+ * or, with @error, the old process's again. Nothing if it never was. @word is
+ * for takeover_give() on the other side. */
+bool takeover_commit(const char *word, GError **error);
 
 /* It cannot be opened, for this reason: the old process goes on when this one
  * has ended. Nothing if there is none. */
@@ -40,10 +41,10 @@ bool takeover_listen(const char *path, AioContext *ctx, AioFn *asked,
 
 /*
  * Gives it all that is in @handover, to which it adds its own. True: the
- * successor has it, and we have nothing any more. False: it failed, and we go
- * on with all of it. Waits for the other process.
+ * successor has it, and we have nothing any more; its word is the caller's.
+ * False: it failed, and we go on with all of it. Waits for the other process.
  */
-bool takeover_give(Handover *handover);
+bool takeover_give(Handover *handover, char **word);
 /* There is nothing to give at this moment. */
 void takeover_refuse(const char *reason);
 

@@ -6,6 +6,7 @@
 Usage: test-settings.py DAEMON
 """
 
+import hashlib
 import json
 import os
 import random
@@ -17,7 +18,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(sys.path[0]))
-from cases import NOTES, case, main  # noqa: E402 pylint: disable=wrong-import-position
+from cases import NOTES, Skip, case, main  # noqa: E402 pylint: disable=wrong-import-position
 from qmp import Client  # noqa: E402 pylint: disable=wrong-import-position
 
 DAEMON = os.path.abspath(sys.argv[1])
@@ -500,6 +501,50 @@ def a_takeover_that_fails():
         assert asks(disk)
 
 
+def pidfile():
+    with open("pid", encoding="ascii") as file:
+        return int(file.read())
+
+
+@case
+def the_pid_file():
+    """It is the running process's at any time, also after one that failed."""
+    pid = ("--pidfile", "pid")
+    with take_over(*pid) as old:
+        configure(old.client())
+        assert pidfile() == old.pid
+        with take_over(*pid, "--object", "throttle-group,id=t") as new:
+            new.wait(1)
+        assert pidfile() == old.pid
+        with take_over(*pid) as new:
+            old.wait()
+            until(lambda: pidfile() == new.pid, "its number")
+            # another one's file is not touched
+            with take_over("--pidfile", "pid2") as third:
+                new.wait()
+                assert not os.path.exists("pid")
+                with take_over("--supervise", "--pidfile", "pid2") as fourth:
+                    third.wait()
+                    until(lambda: os.path.exists("pid2"), "the pid file")
+                    with open("pid2", encoding="ascii") as file:
+                        assert int(file.read()) == fourth.pid
+                    fourth.end()
+    assert not os.path.exists("pid2")
+
+
+@case
+def a_group_that_is_gone():
+    """Limits of what a new command line has no more."""
+    images()
+    with take_over(*CMDLINE) as old:
+        old.client().do("qom-set", path="cg", property="limits",
+                        value={"bps-total": 1 << 30})
+        with take_over(*CMDLINE[2:]) as new:
+            old.wait()
+            assert state(new.client())["limits"] == {}
+            new.end()
+
+
 @case
 def commands_beside_takeovers():
     """None is lost, none is done twice, each is answered."""
@@ -608,7 +653,7 @@ def take_messages(sock, store, word):
             return
 
 
-def start_with(store):
+def start_with(store, stderr=None):
     """As systemd does it."""
     names = [name for name, fds in store.items() for _ in fds]
     fds = [fd for fds in store.values() for fd in fds]
@@ -624,7 +669,8 @@ def start_with(store):
         ["bash", "-c", f"export LISTEN_PID=$$ LISTEN_FDS={len(fds)} "
          f"LISTEN_FDNAMES={':'.join(names)}; {moves} exec \"$@\"", "sh",
          DAEMON, *MONITOR, "--allow-path", "."],
-        pass_fds=range(100, 100 + len(fds)), env=env, stdin=subprocess.DEVNULL)
+        pass_fds=range(100, 100 + len(fds)), env=env, stdin=subprocess.DEVNULL,
+        stderr=stderr)
     for i in range(len(fds)):
         os.close(100 + i)
     wrapped = Process.__new__(Process)
@@ -688,6 +734,43 @@ def a_journal_of_nonsense():
         os.close(pipe)
         os.close(other)
         os.close(sealed)
+
+
+def journal_of(*commands):
+    """As a server that a guest has taken over may write it."""
+    text = "".join(json.dumps({"execute": name, "arguments": arguments}) + "\n"
+                   for name, arguments in commands).encode()
+    fd = os.memfd_create("x", os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
+    os.pwrite(fd, text, 4096)
+    os.pwrite(fd, f"vblk-journal 1 1 4096 {len(text)} "
+              f"{hashlib.sha256(text).hexdigest()}\0".encode(), 256)
+    return fd
+
+
+@case
+def a_journal_gets_no_more_than_a_client():
+    """What it names is opened in the sandbox."""
+    os.mkdir("inside")
+    os.chdir("inside")
+    image("m.img")
+    image("../n.img")
+    store = {"config": [journal_of(
+        ("blockdev-add", {"driver": "file", "node-name": "m", "filename": "m.img"}),
+        ("blockdev-add", {"driver": "file", "node-name": "n",
+                          "filename": os.path.abspath("../n.img")}))]}
+    with manager() as sock:
+        with start_with(store, stderr=open("log", "wb")) as process:
+            client = process.client()
+            with open(f"/proc/{process.pid}/status", encoding="ascii") as file:
+                confined = "Seccomp:\t2" in file.read()
+            nodes = [n[0] for n in state(client)["nodes"]]
+            process.end()
+        take_pending(sock, store)
+    if not confined:
+        raise Skip("there is no sandbox here")
+    assert nodes == ["m"], nodes
+    with open("log", encoding="utf-8") as file:
+        assert "Permission denied" in file.read()
 
 
 if __name__ == "__main__":

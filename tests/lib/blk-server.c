@@ -5,6 +5,7 @@
  */
 #include "blk-server.h"
 
+#include "blk-server-qmp.h"
 #include "hw/virtio/vhost-user.h"
 #include "guest/vhost-user-client.h"
 #include "qemu.h"
@@ -37,6 +38,7 @@ struct BlkServer {
     GPid successor;        /* 0: none */
     int successor_err;     /* its standard error */
     const char *extra;     /* arguments */
+    QmpClient *client;     /* who has configured it; NULL: nobody has */
     bool left;             /* the old one has ended */
 };
 
@@ -114,17 +116,63 @@ static void start_thread(BlkServer *server)
     pthread_mutex_unlock(&server->lock);
 }
 
-static void add_iothreads(GPtrArray *argv, GString *export, unsigned n)
+static void add_word(GPtrArray *argv, const char *word)
 {
-    for (unsigned i = 0; i < n; i++) {
-        g_ptr_array_add(argv, g_strdup("--object"));
-        g_ptr_array_add(argv, g_strdup_printf("iothread,id=io%u", i));
-        if (n == 1) {
-            g_string_append(export, ",iothread=io0");
-        } else {
-            g_string_append_printf(export, ",iothread.%u=io%u", i, i);
-        }
+    g_ptr_array_add(argv, g_strdup(word));
+}
+
+static char *export_of(const BlkServer *server)
+{
+    unsigned n = server->conf.n_iothreads;
+    GString *export = g_string_new(NULL);
+
+    g_string_printf(export, "type=vhost-user-blk,id=e0,node-name=n0,"
+                    "addr.type=unix,addr.path=%s,writable=%s,num-queues=%u",
+                    server->path, server->conf.read_only ? "off" : "on",
+                    MAX(server->conf.num_queues, 1));
+    if (server->conf.serial) {
+        g_string_append_printf(export, ",serial=%s", server->conf.serial);
     }
+    if (server->conf.register_buffers) {
+        g_string_append(export, ",register-buffers=on");
+    }
+    if (server->conf.export) {
+        g_string_append(export, server->conf.export);
+    }
+    for (unsigned i = 0; i < n && n > 1; i++) {
+        g_string_append_printf(export, ",iothread.%u=io%u", i, i);
+    }
+    return g_string_free(g_string_append(export, n == 1 ? ",iothread=io0"
+                                                        : ""), FALSE);
+}
+
+static void add_monitor(const BlkServer *server, GPtrArray *argv)
+{
+    add_word(argv, "--chardev");
+    g_ptr_array_add(argv, g_strdup_printf(
+        "socket,id=m,path=%s,server=on,wait=off", server->monitor));
+    add_word(argv, "--monitor");
+    add_word(argv, "m");
+    if (server->conf.confined) {
+        add_word(argv, "--allow-path");
+        add_word(argv, g_get_tmp_dir());
+    }
+}
+
+static void add_disk(const BlkServer *server, GPtrArray *argv)
+{
+    if (server->conf.object) {
+        add_word(argv, "--object");
+        add_word(argv, server->conf.object);
+    }
+    add_word(argv, "--blockdev");
+    add_word(argv, server->conf.blockdev);
+    for (unsigned i = 0; i < server->conf.n_iothreads; i++) {
+        add_word(argv, "--object");
+        g_ptr_array_add(argv, g_strdup_printf("iothread,id=io%u", i));
+    }
+    add_word(argv, "--export");
+    g_ptr_array_add(argv, export_of(server));
 }
 
 static void add_takeover(const BlkServer *server, GPtrArray *argv)
@@ -142,43 +190,19 @@ static void add_takeover(const BlkServer *server, GPtrArray *argv)
 static GPid spawn_program(BlkServer *server, int *err)
 {
     g_autoptr(GPtrArray) argv = g_ptr_array_new_with_free_func(g_free);
-    g_autoptr(GString) export = g_string_new(NULL);
     g_autoptr(GError) error = NULL;
     GPid pid;
 
-    g_string_printf(export, "type=vhost-user-blk,id=e0,node-name=n0,"
-                    "addr.type=unix,addr.path=%s,writable=%s,num-queues=%u",
-                    server->path, server->conf.read_only ? "off" : "on",
-                    MAX(server->conf.num_queues, 1));
-    if (server->conf.serial) {
-        g_string_append_printf(export, ",serial=%s", server->conf.serial);
-    }
-    if (server->conf.register_buffers) {
-        g_string_append(export, ",register-buffers=on");
-    }
-    if (server->conf.export) {
-        g_string_append(export, server->conf.export);
-    }
     g_ptr_array_add(argv, g_strdup(g_getenv("VBLK_STORAGE_DAEMON")));
     if (server->conf.supervise) {
         g_ptr_array_add(argv, g_strdup("--supervise=max-crashes=0"));
     }
-    if (server->conf.monitor) {
-        g_ptr_array_add(argv, g_strdup("--chardev"));
-        g_ptr_array_add(argv, g_strdup_printf(
-            "socket,id=m,path=%s,server=on,wait=off", server->monitor));
-        g_ptr_array_add(argv, g_strdup("--monitor"));
-        g_ptr_array_add(argv, g_strdup("m"));
+    if (server->conf.monitor || server->conf.qmp) {
+        add_monitor(server, argv);
     }
-    if (server->conf.object) {
-        g_ptr_array_add(argv, g_strdup("--object"));
-        g_ptr_array_add(argv, g_strdup(server->conf.object));
+    if (!server->conf.qmp) {
+        add_disk(server, argv);
     }
-    g_ptr_array_add(argv, g_strdup("--blockdev"));
-    g_ptr_array_add(argv, g_strdup(server->conf.blockdev));
-    add_iothreads(argv, export, server->conf.n_iothreads);
-    g_ptr_array_add(argv, g_strdup("--export"));
-    g_ptr_array_add(argv, g_strdup(export->str));
     add_takeover(server, argv);
     g_ptr_array_add(argv, NULL);
     g_spawn_async_with_pipes(NULL, (char **)argv->pdata, NULL,
@@ -188,9 +212,20 @@ static GPid spawn_program(BlkServer *server, int *err)
     return pid;
 }
 
+static void configure(BlkServer *server)
+{
+    g_autofree char *export = export_of(server);
+
+    server->client = qmp_client_new(server->monitor);
+    blk_server_configure(server->client, &server->conf, export);
+}
+
 static void start_program(BlkServer *server)
 {
     server->pid = spawn_program(server, NULL);
+    if (server->conf.qmp) {
+        configure(server);
+    }
     close(vu_connect(server->path)); /* not every front end tries twice */
 }
 
@@ -232,6 +267,7 @@ void blk_server_stop(BlkServer *server)
     kill(server->pid, SIGTERM);
     g_assert_cmpint(waitpid(server->pid, &status, 0), ==, server->pid);
     g_assert_cmpint(status, ==, 0);
+    g_clear_pointer(&server->client, qmp_client_free);
 }
 
 void blk_server_free(BlkServer *server)
@@ -287,6 +323,10 @@ void blk_server_restart(BlkServer *server)
         return;
     }
     server->pid = spawn_program(server, NULL);
+    if (server->conf.qmp) {
+        g_clear_pointer(&server->client, qmp_client_free);
+        configure(server);
+    }
     while ((sock = vu_open(server->path, 20)) < 0) {
         if (waitpid(server->pid, NULL, WNOHANG) == server->pid) {
             server->pid = spawn_program(server, NULL);
@@ -374,6 +414,9 @@ bool blk_server_take_over_end(BlkServer *server, BlkTakeover *takeover)
     }
     if (server->left) {
         server->pid = server->successor;
+    }
+    if (server->client && !(server->left && dead)) {
+        qmp_client_run(server->client, "query-version"); /* it is the same */
     }
     server->successor = 0;
     return !(server->left && dead);

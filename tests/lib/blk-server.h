@@ -23,6 +23,8 @@ typedef struct BlkServerConf {
     const char *export;        /* more of its --export: ",werror=..."; or NULL */
     bool monitor;              /* gets one */
     bool takeover;             /* may be taken over from */
+    bool qmp;                  /* hears all of it from its monitor */
+    bool confined;             /* then: in the sandbox */
 } BlkServerConf;
 
 /* Whether there is a daemon to test. */

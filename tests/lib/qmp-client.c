@@ -70,14 +70,22 @@ const char *qmp_client_run(QmpClient *client, const char *name)
     return qmp_client_run_with(client, name, "{}");
 }
 
-const char *qmp_client_run_with(QmpClient *client, const char *name,
-                                const char *arguments)
+bool qmp_client_try(QmpClient *client, const char *name,
+                    const char *arguments)
 {
     put(client, name, arguments);
     while (strstr(read_line(client), "\"event\"")) {
         g_queue_push_tail(client->events, g_strdup(client->line));
     }
-    g_assert_nonnull(strstr(client->line, "\"return\""));
+    return strstr(client->line, "\"return\"");
+}
+
+const char *qmp_client_run_with(QmpClient *client, const char *name,
+                                const char *arguments)
+{
+    if (!qmp_client_try(client, name, arguments)) {
+        g_error("%s: %s", name, client->line);
+    }
     return client->line;
 }
 

@@ -217,6 +217,7 @@ void load_start(Load *load, const LoadConf *conf)
     BlkServerConf server_conf = { .num_queues = LOAD_QUEUES, .n_iothreads = LOAD_QUEUES,
                            .program = true, .supervise = conf->supervise,
                                   .takeover = conf->takeover,
+                                  .qmp = conf->qmp,
                                   .register_buffers = conf->fixed };
 
     memset(load, 0, sizeof(*load));
@@ -230,6 +231,8 @@ void load_start(Load *load, const LoadConf *conf)
     server_conf.blockdev = load->blockdev;
     server_conf.object = conf->slow ? "throttle-group,id=slow,limits.iops-write="
                                       G_STRINGIFY(LOAD_SLOW) : NULL;
+    /* io_uring is there only where the command line has it */
+    server_conf.confined = strcmp(conf->engine, "io_uring") != 0;
     server_conf.export = conf->unmerged ? ",request-merging=off" : NULL;
     load->service.server = blk_server_new(&server_conf);
     load->guest = guest_blk_new_socket(

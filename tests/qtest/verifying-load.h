@@ -54,6 +54,7 @@ typedef struct LoadConf {
     bool fixed;        /* register-buffers=on */
     bool supervise;
     bool takeover;
+    bool qmp;          /* all of it comes from a monitor */
 } LoadConf;
 
 /* How often to do something that is done @n times: fewer with VBLK_FEW in the

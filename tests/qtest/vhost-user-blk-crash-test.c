@@ -99,6 +99,12 @@ static const LoadConf cases[] = {
     { "supervised-io_uring", "io_uring", true, .supervise = true },
     { "supervised-qcow2", "io_uring", false, .qcow2 = true,
       .supervise = true },
+    { "supervised-qmp-native", "native", true, .supervise = true,
+      .qmp = true },
+    { "supervised-qmp-qcow2", "io_uring", false, .qcow2 = true,
+      .supervise = true, .qmp = true },
+    { "supervised-qmp-slow", "threads", false, .slow = true,
+      .supervise = true, .qmp = true },
     { "supervised-slow-writes", "io_uring", false, .slow = true,
       .supervise = true },
 };

@@ -5,7 +5,6 @@
 #include <gio/gio.h>
 #include <glib/gstdio.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/wait.h>
 
 struct NbdServer {
@@ -50,12 +49,12 @@ const char *nbd_server_socket(const NbdServer *server)
 
 void nbd_server_hold(NbdServer *server)
 {
+    const char *pid = g_subprocess_get_identifier(server->process);
     siginfo_t info;
 
     g_subprocess_send_signal(server->process, SIGSTOP);
-    g_assert_cmpint(
-        waitid(P_PID, atoi(g_subprocess_get_identifier(server->process)),
-               &info, WSTOPPED | WNOWAIT), ==, 0);
+    g_assert_cmpint(waitid(P_PID, g_ascii_strtoll(pid, NULL, 10), &info,
+                           WSTOPPED | WNOWAIT), ==, 0);
 }
 
 void nbd_server_go_on(NbdServer *server)

@@ -423,7 +423,10 @@ int coroutine_fn nbd_node_co_extent(BlockDriverState *bs, int64_t offset,
     coroutine_yield();
     *length = task.length;
     *flags = task.flags;
-    return task.ret < 0 ? task.ret : task.length > 0 ? 0 : -EIO;
+    if (task.ret < 0) {
+        return is_lost(s) ? -EIO : task.ret;
+    }
+    return task.length > 0 ? 0 : -EIO;
 }
 
 /* --- attaching --- */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Preloaded into a program by tests: the n-th of its system calls on files in
- * one folder fails, or all from there on. A program that opens and changes
- * images makes the same calls each time, so that each of them can have its
- * turn.
+ * one folder fails, or all from there on: images, and connections to sockets
+ * there. A program that opens and changes images makes the same calls each
+ * time, so that each of them can have its turn.
  *
  * An error is one that the call can have: a call that changes nothing does
  * not run out of space, and one that does not wait is not interrupted. Such a
@@ -18,12 +18,15 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define MAX_FDS 1024
@@ -325,4 +328,56 @@ ssize_t pwrite64(int fd, const void *buf, size_t bytes, off64_t offset)
     return transfer("pwrite", fd, WRITES, &iov, 1, &part) < 0
                ? -1
                : NEXT(pwrite64)(fd, buf, iov->iov_len, offset);
+}
+
+/* --- connections --- */
+
+/* These do not block, so that nothing interrupts them. */
+int connect(int fd, const struct sockaddr *addr, socklen_t len)
+{
+    const struct sockaddr_un *un = (const void *)addr;
+    bool mine = control && addr->sa_family == AF_UNIX &&
+                strncmp(un->sun_path, folder, strlen(folder)) == 0;
+    int ret;
+
+    if (mine && path_fails("connect", un->sun_path, 0)) {
+        return -1;
+    }
+    ret = NEXT(connect)(fd, addr, len);
+    set_ours(fd, mine);
+    return ret;
+}
+
+int getsockopt(int fd, int level, int option, void *value, socklen_t *len)
+{
+    return fails("getsockopt", fd, 0)
+               ? -1
+               : NEXT(getsockopt)(fd, level, option, value, len);
+}
+
+int epoll_ctl(int epoll_fd, int op, int fd, struct epoll_event *event)
+{
+    return op != EPOLL_CTL_DEL && fails("epoll_ctl", fd, CAN_FILL)
+               ? -1
+               : NEXT(epoll_ctl)(epoll_fd, op, fd, event);
+}
+
+ssize_t recv(int fd, void *buf, size_t bytes, int flags)
+{
+    struct iovec whole = { buf, bytes }, part;
+    const struct iovec *iov = &whole;
+
+    return transfer("recv", fd, CAN_SHORT, &iov, 1, &part) < 0
+               ? -1
+               : NEXT(recv)(fd, buf, iov->iov_len, flags);
+}
+
+ssize_t send(int fd, const void *buf, size_t bytes, int flags)
+{
+    struct iovec whole = { (void *)buf, bytes }, part;
+    const struct iovec *iov = &whole;
+
+    return transfer("send", fd, CAN_SHORT, &iov, 1, &part) < 0
+               ? -1
+               : NEXT(send)(fd, buf, iov->iov_len, flags);
 }

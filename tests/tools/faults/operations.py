@@ -8,6 +8,7 @@ Images that were there before must be whole but for leaked clusters, whatever
 happened, and have their old contents or what the operation was to bring.
 """
 
+import contextlib
 import os
 import random
 import subprocess
@@ -108,6 +109,10 @@ class Operation:
     def prepare(self):
         """Images, and what is to be expected of them in files that end with
         .want, which the program never sees."""
+
+    def serving(self, folder):
+        """What has to be there while the program runs; it is entered."""
+        return contextlib.nullcontext()
 
     def words(self, folder):
         """Behind the program's name."""

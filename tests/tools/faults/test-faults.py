@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 
+import nbd_operations  # noqa: F401 pylint: disable=unused-import
 import nth
 from operations import OPERATIONS, Broken
 
@@ -38,12 +39,14 @@ UNNAMED = re.compile(
     r"Failed to update the image size|Failed to reduce the number of L2 tables|"
     r"error while (reading from input|(writing to|flushing) output) image file|"
     r"Error while flushing COW image): |^(write|read|flush) failed: |"
-    r"error while reading from (old|new) backing file$|: Check failed$")
+    r"error while reading from (old|new) backing file$|: Check failed$|"
+    r"^vblk-io: can't open: |"
+    r": (Failed to read image metadata|error while reading block status at offset \d+): ")
 
 # QEMU's as well, and they say no cause, or another word for it.
 UNEXPLAINED = re.compile(
     r"error while reading from (old|new) backing file$|No space left in the file header$|"
-    r": Check failed$")
+    r": Check failed$|Sector allocation test failed for ")
 
 # Said beside the error: hints, what an image says that cannot be closed well,
 # what a check has found so far, other requests of the same copy.
@@ -51,6 +54,8 @@ ALSO = re.compile(
     r"^vblk-\w+: Failed to flush the (L2 table|refcount block) cache: |"
     r"^Could not open backing image\.$|^(ERROR|Leaked|Repairing|Can't get refcount) |"
     r"^Rebuilding refcount structure$")
+# What is said of a connection, once; requests are given EIO then.
+LOST = re.compile(r"^vblk-[\w-]+: (error: )?node '.*': connection to NBD server '.*' is lost")
 REPEATED = re.compile(r"^vblk-img: error while (reading|writing) at byte ")
 
 
@@ -118,7 +123,8 @@ class Bench:
         words = [self.paths[op.program], *op.words(self.work)]
         start = self.serve if op.program == "daemon" else self.injector.run
         try:
-            outcome = start(words, number, kind)
+            with op.serving(self.work):
+                outcome = start(words, number, kind)
         except subprocess.TimeoutExpired as err:
             raise Broken(f"it hangs: {err}") from err
         self.judge(op, outcome, kind)
@@ -147,14 +153,17 @@ class Bench:
         if "work/" not in lines[0] and not UNNAMED.search(lines[0]) and \
                 not re.search("blockdev 'n'", lines[0]):
             raise Broken(f"the message names no image: {lines[0]}")
-        if not nth.explains(lines[0], kind) and not UNEXPLAINED.search(lines[0]):
+        lost = re.search(LOST.pattern, outcome.errors, re.MULTILINE)
+        if not nth.explains(lines[0], kind) and not UNEXPLAINED.search(lines[0]) and \
+                not (lost and nth.explains(lines[0], "EIO")):
             raise Broken(f"the message names no cause: {lines[0]}")
 
     @staticmethod
     def complaints(op, outcome):
         """The lines that say what is wrong; vblk-io says it where it says all."""
         text = (outcome.output if op.program == "io" else "") + outcome.errors
-        lines = [line for line in text.splitlines() if line and not ALSO.search(line)]
+        lines = [line for line in text.splitlines()
+                 if line and not ALSO.search(line) and not LOST.search(line)]
         if op.program == "io":
             lines = [line for line in lines if "failed: " in line or "open" in line][:1]
         return lines[:1] + [line for line in lines[1:] if not REPEATED.search(line)]

@@ -33,7 +33,7 @@ class Skip(Exception):
 def skip_all(reason):
     """Ends the program."""
     print(f"1..0 # SKIP {reason}")
-    sys.exit(77)
+    sys.exit(0)
 
 
 def read_figures():

@@ -114,7 +114,7 @@ def main(folder):
 
 if os.geteuid() != 0 or not os.access("/dev/fuse", os.W_OK):
     print("1..0 # SKIP needs root and FUSE")
-    sys.exit(77)
+    sys.exit(0)
 FOLDER = tempfile.mkdtemp(prefix="vblk-disk-")
 try:
     sys.exit(main(FOLDER))

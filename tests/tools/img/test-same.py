@@ -121,7 +121,7 @@ def main():
     cases = read_cases(sys.argv[2])
     if not QEMU_IMG or not QEMU_IO:
         print("1..0 # SKIP there is no qemu-img to compare with")
-        sys.exit(77)
+        sys.exit(0)
     print(f"1..{len(cases)}")
     failed = False
     for number, (title, lines) in enumerate(cases, 1):

@@ -81,7 +81,7 @@ def arguments(options, commands):
 def main():
     if not peer.QEMU_IO or not peer.QEMU_IMG:
         print("1..0 # SKIP qemu-io and qemu-img are not installed")
-        return 77
+        return 0
     folder = os.path.dirname(os.path.abspath(__file__))
     groups = read_cases(os.path.join(folder, "cases.txt"))
     tests = [(name, [(arguments(options, commands), None)

@@ -211,7 +211,7 @@ def main():
                           capture_output=True).returncode
            for python in ("python3", "/usr/bin/python3")):
         print("1..0 # SKIP no matplotlib")
-        sys.exit(77)
+        sys.exit(0)
     bad = 0
     print(f"1..{len(CASES)}")
     with tempfile.TemporaryDirectory(prefix="vblk-study-report-") as folder:

@@ -13,6 +13,14 @@
 typedef struct TestImage TestImage;
 typedef struct TestChild TestChild;
 
+/*
+ * Called by main() before anything else of a test that asserts what it costs to
+ * use a disk, or what a disk's limits are: where $TMPDIR is memory, it is
+ * /var/tmp from here on. False if that is memory as well; a line of TAP has said
+ * so, and the test is over.
+ */
+bool test_need_disk(void);
+
 /* A sparse file of @bytes in a new directory below $TMPDIR. */
 TestImage *test_image_new(int64_t bytes);
 void test_image_free(TestImage *image);

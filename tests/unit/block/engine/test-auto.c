@@ -13,6 +13,7 @@
 #include "block/plug.h"
 #include "tests/lib/engine-rig.h"
 #include "tests/lib/faults.h"
+#include "tests/lib/image.h"
 
 #define FILE_BYTES (8 * 1024 * 1024)
 #define BURST      32
@@ -216,6 +217,9 @@ static void test_trace(void)
 
 int main(int argc, char **argv)
 {
+    if (!test_need_disk()) {
+        return 0;
+    }
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/auto/direct", test_direct);
     g_test_add_func("/auto/direct-that-waits", test_direct_that_waits);

@@ -14,6 +14,7 @@
 #include "block/plug.h"
 #include "tests/lib/engine-rig.h"
 #include "tests/lib/faults.h"
+#include "tests/lib/image.h"
 
 #define FILE_BYTES (1024 * 1024)
 
@@ -303,6 +304,9 @@ static const EngineRigCase memory_cases[] = {
 
 int main(int argc, char **argv)
 {
+    if (!test_need_disk()) {
+        return 0;
+    }
     g_test_init(&argc, &argv, NULL);
     eng_add_cases("memory", memory_cases, G_N_ELEMENTS(memory_cases));
     g_test_add_func("/threads/hits", test_hits);

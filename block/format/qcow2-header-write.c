@@ -7,12 +7,20 @@
  *     0                                                        first cluster
  *
  * What we read and did not understand is written back as it was.
+ *
+ * Power may fail between two sectors. What changes often is in the first one:
+ * all fields, and the extension of bitmaps, which is the only one that comes
+ * and goes while a disk is in use and is therefore in front. Where sectors
+ * behind it change, too, because extensions have moved, the order is such that
+ * where a list ends according to one, there are zeroes in the other: the end.
  */
 #include "qcow2-header.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define SECTOR 512
 
 /* In the order of the specification, as QEMU names them. */
 static const Qcow2FeatureName feature_names[] = {
@@ -100,13 +108,13 @@ static void put_extensions(HeaderWriter *writer, const BlockDriverState *bs,
 {
     const Qcow2State *s = bs->opaque;
 
+    put_bitmaps(writer, s);
     put_string(writer, QCOW2_EXT_BACKING_FORMAT, bs->backing_format);
     put_string(writer, QCOW2_EXT_DATA_FILE, s->data_file_name);
     if (with_names) {
         put_ext(writer, QCOW2_EXT_FEATURE_NAMES, feature_names,
                 sizeof(feature_names));
     }
-    put_bitmaps(writer, s);
     put_unknown(writer, s);
     put_ext(writer, QCOW2_EXT_END, NULL, 0);
 }
@@ -179,6 +187,57 @@ static bool compose(HeaderWriter *writer, const BlockDriverState *bs,
     return true;
 }
 
+/* --- writing it --- */
+
+/* Of the file, as much as is written at once and holds the fields. */
+static size_t first_part(const BlockDriverState *bs)
+{
+    const Qcow2State *s = bs->opaque;
+
+    return MIN(MAX(bs->file->limits.request_alignment, SECTOR),
+               s->cluster_size);
+}
+
+/* Behind the last byte that is not 0. */
+static size_t content_end(const uint8_t *buf, size_t bytes)
+{
+    while (bytes > 0 && buf[bytes - 1] == 0) {
+        bytes--;
+    }
+    return bytes;
+}
+
+typedef struct HeaderPart {
+    size_t start, end;
+} HeaderPart;
+
+static int coroutine_fn write_part(BlockDriverState *bs, const uint8_t *buf,
+                                   HeaderPart part)
+{
+    return bdrv_co_pwrite(bs->file, part.start, part.end - part.start,
+                          buf + part.start, 0);
+}
+
+/* @old is what is there. */
+static int coroutine_fn write_parts(BlockDriverState *bs, const uint8_t *buf,
+                                    const uint8_t *old)
+{
+    const Qcow2State *s = bs->opaque;
+    size_t bytes = s->cluster_size, first = first_part(bs);
+    HeaderPart fields = { 0, first }, rest = { first, bytes };
+    bool longer = content_end(buf, bytes) >= content_end(old, bytes);
+    int ret;
+
+    if (memcmp(buf + first, old + first, bytes - first) == 0) {
+        return write_part(bs, buf, fields);
+    }
+    ret = write_part(bs, buf, longer ? fields : rest);
+    if (ret == 0) {
+        ret = bdrv_co_flush(bs->file);
+    }
+    return ret < 0 ? ret : write_part(bs, buf, longer ? rest : fields);
+}
+
 /* Names are for readers that know less than we do. The smallest clusters are
  * left to other names: they would just be full. */
 static bool wants_names(const Qcow2State *s)
@@ -191,9 +250,10 @@ int coroutine_fn qcow2_co_write_header(BlockDriverState *bs)
     Qcow2State *s = bs->opaque;
     HeaderWriter writer = { .size = s->cluster_size };
     g_autofree uint8_t *buf = g_try_malloc(writer.size);
+    g_autofree uint8_t *old = g_try_malloc(writer.size);
     int ret;
 
-    if (!buf) {
+    if (!buf || !old) {
         return -ENOMEM;
     }
     writer.buf = buf;
@@ -201,7 +261,10 @@ int coroutine_fn qcow2_co_write_header(BlockDriverState *bs)
         !compose(&writer, bs, false)) {
         return -ENOSPC;
     }
-    ret = bdrv_co_pwrite(bs->file, 0, writer.size, buf, 0);
+    ret = qcow2_co_read_file(bs->file, 0, writer.size, old);
+    if (ret == 0) {
+        ret = write_parts(bs, buf, old);
+    }
     if (ret == 0 && s->version >= 3) {
         s->header_length = GUINT32_FROM_BE(((Qcow2Header *)buf)->header_length);
     }
@@ -215,8 +278,7 @@ int coroutine_fn qcow2_co_write_header(BlockDriverState *bs)
 static int coroutine_fn write_features(BlockDriverState *bs)
 {
     const Qcow2State *s = bs->opaque;
-    size_t bytes = MIN(MAX(bs->file->limits.request_alignment, 512),
-                       s->cluster_size);
+    size_t bytes = first_part(bs);
     g_autofree uint8_t *buf = g_malloc(bytes);
     int ret = qcow2_co_read_file(bs->file, 0, bytes, buf);
     uint64_t features[3];

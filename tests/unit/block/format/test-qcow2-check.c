@@ -355,8 +355,9 @@ static void test_broken_bitmap(void)
 
     qcow2_ops_ok(qcow2_ops_bitmap(image, "add", "good", 0));
     qcow2_ops_ok(qcow2_ops_bitmap(image, "add", "bad", 0));
-    directory = qcow2_image_get64(image, qcow2_image_get64(image, 96) / 1 %
-                                  UINT64_C(0x100000000) + 8 + 384 + 8 + 16);
+    /* the first extension behind the header: 8 bytes, and the third number */
+    directory = qcow2_image_get64(image, qcow2_image_get64(image, 96) %
+                                  UINT64_C(0x100000000) + 8 + 16);
     /* good: 24 bytes and a name of 4; bad comes 32 behind */
     qcow2_image_set64(image, directory + 32, CLUSTER(800));
     repaired = qcow2_ops_check(image, FIX_ALL, NULL);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define CHECK_BYTES (64 * 1024)
+#define LARGE_BYTES (1280 * 1024)
 
 /* What a slot is made for: its memory is cut to size once. */
 typedef enum SlotKind {
@@ -76,18 +77,21 @@ void guest_load_free(GuestLoad *load)
 /* --- slots --- */
 
 /* Most are of a page, some are small, a few are large. */
-static size_t slot_bytes(unsigned i)
+static size_t slot_bytes(const GuestLoad *load, unsigned i)
 {
     static const size_t sizes[] = { 4096, 512, 4096, 16384, 4096, 1536, 8192,
                                     49152 };
 
+    if (load->conf.large && i % G_N_ELEMENTS(sizes) == 7) {
+        return LARGE_BYTES;
+    }
     return sizes[i % G_N_ELEMENTS(sizes)];
 }
 
 static void make_slot(GuestLoad *load, LoadSlot *slot, unsigned queue,
                       unsigned i)
 {
-    size_t bytes = slot_bytes(i);
+    size_t bytes = slot_bytes(load, i);
 
     *slot = (LoadSlot) { .queue = queue };
     if (i == 0) {
@@ -201,6 +205,15 @@ static void prepare_range(GuestLoad *load, LoadSlot *slot)
                                     log_at(load));
 }
 
+static int64_t range_bytes(GuestLoad *load)
+{
+    unsigned most = load->conf.large && g_rand_boolean(load->rand)
+                        ? LARGE_BYTES / 4096
+                        : 12;
+
+    return 4096 * (1 + below(load, most));
+}
+
 static bool prepare(GuestLoad *load, LoadSlot *slot)
 {
     slot->change = NULL;
@@ -214,7 +227,7 @@ static bool prepare(GuestLoad *load, LoadSlot *slot)
         prepare_data(load, slot);
         break;
     case SLOT_RANGE:
-        if (!choose_range(load, slot, 4096 * (1 + below(load, 12)))) {
+        if (!choose_range(load, slot, range_bytes(load))) {
             return false;
         }
         prepare_range(load, slot);

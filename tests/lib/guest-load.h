@@ -21,6 +21,8 @@ typedef struct GuestLoadConf {
     uint32_t seed;
     bool may_fail;       /* requests may end with IOERR */
     bool no_ranges;      /* neither discards nor zeroes */
+    bool large;          /* some requests are of more than 1 MiB; needs memory
+                            for that, and a disk of 4 MiB */
     bool neighbours;     /* half of the requests begin where the last ended */
     unsigned (*log_at)(void); /* how long the log of the disk below is; or
                             NULL: nobody will cut it */

@@ -93,15 +93,18 @@ static void add_useless(Step *step, int64_t host, int64_t bytes)
     }
 }
 
-/* Whether the file may forget what is at @host: when the disk learns of that
- * before it learns of the entry, the cluster reads as zeroes, as it should. In
- * an image that is corrupt tables may be there. */
+/* Whether the file may forget what is at @host although the disk may still
+ * have the old entry when power fails: then the guest reads zeroes there. It
+ * must not where it would see the backing file's data instead; nor, in an image
+ * that is corrupt, tables. */
 static bool may_forget(const Step *step, int64_t host)
 {
     BlockDriverState *bs = step->bs;
     const Qcow2State *s = bs->opaque;
+    bool shows_backing = step->how->full && bs->backing_file;
 
-    return !step->how->keep_data && s->pass_discard[step->how->type] &&
+    return !step->how->keep_data && !shows_backing &&
+           s->pass_discard[step->how->type] &&
            (s->data_file != bs->file ||
             qcow2_overlaps(bs, 0, host, s->cluster_size) == 0);
 }

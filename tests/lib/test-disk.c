@@ -19,6 +19,7 @@ typedef enum EntryKind {
 } EntryKind;
 
 typedef struct Entry {
+    const TestDisk *disk;
     EntryKind kind;
     int64_t offset;
     int64_t bytes;
@@ -29,7 +30,8 @@ struct TestDisk {
     char *name;
     GByteArray *data;
     GByteArray *before;  /* contents when the log began */
-    GPtrArray *log;      /* of Entry; or NULL: nothing is remembered */
+    GPtrArray *log;      /* of Entry, perhaps with others; or NULL: nothing
+                            is remembered */
     GRand *rand;
     int64_t limit;
     unsigned counts[BLOCK_OP__COUNT];
@@ -166,13 +168,23 @@ static void put(GByteArray *data, int64_t offset, const uint8_t *from,
 
 /* --- the log --- */
 
-void test_disk_start_log(TestDisk *disk)
+static void take_log(TestDisk *disk, GPtrArray *log)
 {
     g_clear_pointer(&disk->log, g_ptr_array_unref);
     g_clear_pointer(&disk->before, g_byte_array_unref);
-    disk->log = g_ptr_array_new_with_free_func(entry_free);
+    disk->log = log;
     disk->before = g_byte_array_new();
     g_byte_array_append(disk->before, disk->data->data, disk->data->len);
+}
+
+void test_disk_start_log(TestDisk *disk)
+{
+    take_log(disk, g_ptr_array_new_with_free_func(entry_free));
+}
+
+void test_disk_join_log(TestDisk *disk, const TestDisk *other)
+{
+    take_log(disk, g_ptr_array_ref(other->log));
 }
 
 unsigned test_disk_log_length(const TestDisk *disk)
@@ -196,6 +208,7 @@ static void remember(TestDisk *disk, EntryKind kind, int64_t offset,
         return;
     }
     entry = g_new(Entry, 1);
+    entry->disk = disk;
     entry->kind = kind;
     entry->offset = offset;
     entry->bytes = bytes;
@@ -209,7 +222,8 @@ static unsigned find_flush_begin(const TestDisk *disk, unsigned end,
     for (unsigned i = end; i > 0; i--) {
         const Entry *entry = disk->log->pdata[i - 1];
 
-        if (entry->kind == ENTRY_FLUSH_BEGIN && entry->bytes == flush) {
+        if (entry->disk == disk && entry->kind == ENTRY_FLUSH_BEGIN &&
+            entry->bytes == flush) {
             return i - 1;
         }
     }
@@ -225,7 +239,7 @@ static unsigned find_stable(const TestDisk *disk, unsigned length)
     for (unsigned i = 0; i < length; i++) {
         const Entry *entry = disk->log->pdata[i];
 
-        if (entry->kind == ENTRY_FLUSH_END) {
+        if (entry->disk == disk && entry->kind == ENTRY_FLUSH_END) {
             stable = MAX(stable, find_flush_begin(disk, i, entry->bytes));
         }
     }
@@ -270,10 +284,15 @@ void test_disk_cut(const TestDisk *disk, unsigned length, GRand *rand,
     g_byte_array_set_size(cut->data, 0);
     g_byte_array_append(cut->data, disk->before->data, disk->before->len);
     for (unsigned i = 0; i < length; i++) {
+        const Entry *entry = disk->log->pdata[i];
+
+        if (entry->disk != disk) {
+            continue;
+        }
         if (i < stable) {
-            replay(cut, disk->log->pdata[i]);
+            replay(cut, entry);
         } else {
-            replay_part(cut, disk->log->pdata[i], rand);
+            replay_part(cut, entry, rand);
         }
     }
 }
@@ -283,7 +302,11 @@ void test_disk_kill(const TestDisk *disk, unsigned length, TestDisk *cut)
     g_byte_array_set_size(cut->data, 0);
     g_byte_array_append(cut->data, disk->before->data, disk->before->len);
     for (unsigned i = 0; i < length; i++) {
-        replay(cut, disk->log->pdata[i]);
+        const Entry *entry = disk->log->pdata[i];
+
+        if (entry->disk == disk) {
+            replay(cut, entry);
+        }
     }
 }
 

@@ -36,6 +36,9 @@ void test_disk_set_length(TestDisk *disk, int64_t bytes);
 /* Remembers from now on; how much it has remembered. */
 void test_disk_start_log(TestDisk *disk);
 unsigned test_disk_log_length(const TestDisk *disk);
+/* Notes into @other's log from now on, beside it: a cut of both at one length
+ * is one moment for both. */
+void test_disk_join_log(TestDisk *disk, const TestDisk *other);
 /* Whether entry @i is the end of a flush. */
 bool test_disk_is_flush(const TestDisk *disk, unsigned i);
 

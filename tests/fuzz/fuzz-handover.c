@@ -17,6 +17,7 @@
 #include "block/throttle.h"
 #include "hw/virtio/inflight.h"
 #include "hw/virtio/vhost-user.h"
+#include "monitor/monitor.h"
 #include "tests/lib/blk-rig.h"
 #include "tests/lib/fds.h"
 #include "tests/lib/test-disk.h"
@@ -329,6 +330,8 @@ static void take_over(int sock)
     }
     take_files(handover);
     throttle_take_over(handover, NULL);
+    monitor_take_over(handover, NULL);
+    monitor_take_over_end();
     server = take_server(handover, NULL);
     if (server) {
         run(server);

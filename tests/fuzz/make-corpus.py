@@ -9,6 +9,7 @@ Makes DIRECTORY/TARGET/NAME. Called by people; the result, grown and reduced by
 libFuzzer, is checked in as corpus/TARGET.zip.
 """
 
+import hashlib
 import os
 import struct
 import sys
@@ -226,7 +227,41 @@ def handover():
     inputs["log"] = ("m|record=log,id=e0,offset=0x0,bytes=0x1000,fd=0x0\n" +
                      server + "\n" +
                      session.format(version_1 | 1 << 26, 0xb)).encode()
+    inputs["monitor"] = (b"ls|record=monitor,id=m,negotiated=0x1,listen=0x0,"
+                         b"client=0x1\nl|record=monitor,id=n,negotiated=0x0,"
+                         b"listen=0x0\n" + server.encode())
     inputs["refused"] = b"|record=refused,id=the running process ends"
+    return inputs
+
+
+def journal():
+    """What a server with monitors leaves, whole and half-written."""
+    texts = [
+        '{"execute": "blockdev-add", "arguments": {"driver": "qcow2", '
+        '"node-name": "n", "file": {"driver": "file", "filename": "a"}}}\n'
+        '{"execute": "block-export-add", "arguments": {"id": "e", "type": '
+        '"vhost-user-blk", "node-name": "n"}, "waiting": true}\n',
+        '{"execute": "blockdev-del", "arguments": {"node-name": "c"}}\n'
+        '{"execute": "blockdev-add", "arguments": {"node-name": "c", "x": 1.5}}\n',
+        '{"execute": "object-add", "arguments": {"qom-type": "throttle-group", '
+        '"id": "g"}}\n{"execute": "qom-set", "arguments": {"path": "g", '
+        '"property": "limits", "value": {"iops-total": 5}}}\n',
+        '{"execute": "object-del", "arguments": {"id": "\\u00e4"}}',
+        '{"execute": "quit", "arguments": {}}',
+    ]
+    inputs = {f"text-{i}": b"\1" + text.encode() for i, text in enumerate(texts)}
+
+    def slot(number, offset, text):
+        line = (f"vblk-journal 1 {number} {offset} {len(text)} "
+                f"{hashlib.sha256(text).hexdigest()}")
+        return line.encode().ljust(256, b"\0")
+
+    first, last = texts[0].encode(), texts[1].encode()
+    two = (slot(2, 1024, first) + slot(3, 512, last) + last.ljust(512, b"\0") +
+           first)
+    inputs["file"] = b"\0" + two
+    inputs["half"] = b"\0" + two.replace(last, b"half")
+    inputs["empty"] = b"\0"
     return inputs
 
 
@@ -236,7 +271,7 @@ def main():
         print(__doc__, file=sys.stderr)
         return 1
     for make in (ring_split, ring_packed, virtio_blk_request, vhost_user,
-                 options, qmp, handover):
+                 options, qmp, handover, journal):
         target = "fuzz-" + make.__name__.replace("_", "-")
         folder = os.path.join(sys.argv[1], target)
         os.makedirs(folder, exist_ok=True)

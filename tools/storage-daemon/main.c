@@ -562,8 +562,11 @@ static void prepare_monitors(Daemon *daemon)
                    (daemon->cmdline.takeover || notify_is_open()));
 }
 
+/* A process that was killed before it had noted down a new export leaves its
+ * socket: who connects there would wait for nobody. */
 static void admit_monitors(void)
 {
+    notify_forget_rest("listen-", replay_waits_for_socket);
     settings_keep();
     monitor_go_on();
     monitor_take_over_end();

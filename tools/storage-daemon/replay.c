@@ -12,6 +12,7 @@
 #include "replay.h"
 
 #include "export.h"
+#include "notify.h"
 #include "object.h"
 #include "qmp-commands.h"
 #include "settings.h"
@@ -133,6 +134,22 @@ static void begin_waiting(void)
     }
     again.delay_ns = FIRST_DELAY_NS;
     arm();
+}
+
+bool replay_waits_for_socket(const char *name)
+{
+    const Changes *changes = settings_changes();
+
+    for (unsigned i = 0; changes && i < changes->list->len; i++) {
+        const Change *change = changes->list->pdata[i];
+        g_autofree char *socket = notify_fd_name("listen", change->id);
+
+        if (change->waiting && change->kind == CHANGE_EXPORT &&
+            g_str_equal(socket, name)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void replay_stop(void)

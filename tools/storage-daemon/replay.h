@@ -22,6 +22,9 @@
  */
 bool replay(AioContext *main_ctx, unsigned flags, GError **error);
 
+/* Whether an export waits that has a kept socket of that name (notify.h). */
+bool replay_waits_for_socket(const char *name);
+
 /* Nothing is tried any more. */
 void replay_stop(void);
 

@@ -710,6 +710,23 @@ def take_pending(sock, store):
 
 
 @case
+def a_socket_of_nobody():
+    """The export was never answered for: who comes there is refused."""
+    with socket.socket(socket.AF_UNIX) as listening, manager() as sock:
+        listening.bind("x.sock")
+        listening.listen()
+        store = {"listen-e-x": [os.dup(listening.fileno())]}
+        listening.close()
+        with start_with(store) as process:
+            take_messages(sock, store, "READY")
+            assert sorted(store) == ["config", "monitor-m"], store
+            assert not served_now("x")
+            add_disk(process.client(), "x")
+            assert served("x.sock")
+            process.end()
+
+
+@case
 def a_journal_of_nonsense():
     """What a server left that was not our own any more."""
     with open("x", "w+b") as plain:

@@ -34,6 +34,7 @@ struct NbdTask {
     BlockDriverState *bs;
     NbdTask *next;          /* in s->done */
     int ret;                /* of the command that is done */
+    bool done;              /* it is, and on the list or taken from it */
 
     BlockRequest *req;      /* or NULL: for block status */
     int64_t finished;       /* bytes of it, by earlier commands */
@@ -152,12 +153,17 @@ static void put_done(NbdTask *task, int ret)
     NbdState *s = task->bs->opaque;
 
     task->ret = ret;
+    task->done = true;
     task->next = NULL;
     *s->done_tail = task;
     s->done_tail = &task->next;
 }
 
-/* Called by libnbd, for each command once. */
+/*
+ * Called by libnbd, for each command once. When the connection ends in the call
+ * that sends it, that is before the call returns, and what this returns is read
+ * from a command that is forgotten: it may look like an error.
+ */
 static int command_cb(void *opaque, int *error)
 {
     put_done(opaque, *error > 0 ? -*error : 0);
@@ -247,9 +253,10 @@ static void start_command(NbdTask *task)
     NbdState *s = task->bs->opaque;
 
     task->piece = MIN(task->req->bytes - task->finished, most_bytes(task));
+    task->done = false;
     if (is_lost(s)) {
         put_done(task, -EIO);
-    } else if (send_command(task) < 0) {
+    } else if (send_command(task) < 0 && !task->done) {
         put_done(task, nbd_get_errno() > 0 && !is_lost(s) ? -nbd_get_errno()
                                                           : -EIO);
     }
@@ -411,8 +418,9 @@ int coroutine_fn nbd_node_co_extent(BlockDriverState *bs, int64_t offset,
     };
 
     if (is_lost(s) ||
-        nbd_aio_block_status(s->nbd, MIN(bytes, RANGE_MAX), offset, extent,
-                             callback, LIBNBD_CMD_FLAG_REQ_ONE) < 0) {
+        (nbd_aio_block_status(s->nbd, MIN(bytes, RANGE_MAX), offset, extent,
+                              callback, LIBNBD_CMD_FLAG_REQ_ONE) < 0 &&
+         !task.done)) {
         update_watch(bs);
         return -EIO;
     }

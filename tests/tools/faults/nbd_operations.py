@@ -117,7 +117,6 @@ class ConvertFrom(Look):
 @operation("convert-to-nbd")
 class ConvertTo(Nbd):
     """Over what is there."""
-    by_hand = True
 
     def prepare(self):
         make_raw("raw", 6)

@@ -105,7 +105,6 @@ class Operation:
     """One command line, and how it ends if it fails."""
     program = "img"
     failed = (1,)
-    by_hand = False # left out but for --all and --only: docs/todo.rst says why
 
     def prepare(self):
         """Images, and what is to be expected of them in files that end with

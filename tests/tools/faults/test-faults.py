@@ -212,8 +212,7 @@ def main():
         print("1..0 # SKIP qemu-img and qemu-io are not installed")
         return 0
     bench = Bench(args)
-    names = [n for n, op in OPERATIONS.items() if args.only == n or
-             (args.only is None and (args.all or not op.by_hand))]
+    names = [n for n in OPERATIONS if args.only in (None, n)]
     failures = 0
     print(f"1..{len(names)}", flush=True)
     for i, name in enumerate(names, 1):

@@ -6,6 +6,7 @@
 #include "block/image.h"
 
 #include <errno.h>
+#include <libnbd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -229,15 +230,20 @@ static void coroutine_fn status_entry(void *opaque)
     call->done = true;
 }
 
+static int try_status(StatusCall *call)
+{
+    coroutine_enter(coroutine_new(status_entry, call));
+    while (!call->done) {
+        aio_poll(test_ctx(), true);
+    }
+    return call->ret;
+}
+
 static BlockStatus block_status(BlockDriverState *bs, int64_t offset)
 {
     StatusCall call = { .bs = bs, .offset = offset };
 
-    coroutine_enter(coroutine_new(status_entry, &call));
-    while (!call.done) {
-        aio_poll(test_ctx(), true);
-    }
-    g_assert_cmpint(call.ret, ==, 0);
+    g_assert_cmpint(try_status(&call), ==, 0);
     g_assert_cmpint(call.status.map, ==, offset);
     g_assert_true(call.status.file == bs);
     return call.status;
@@ -539,6 +545,81 @@ static void test_not_watched(void)
     }
 }
 
+static bool cut_off; /* by the next command, which says that it failed */
+
+static void before_sending(struct nbd_handle *nbd)
+{
+    if (cut_off) {
+        shutdown(nbd_aio_get_fd(nbd), SHUT_RDWR);
+    }
+}
+
+static int64_t after_sending(int64_t cookie)
+{
+    return cut_off ? -1 : cookie;
+}
+
+int64_t __real_nbd_aio_pread(struct nbd_handle *nbd, void *data, size_t bytes,
+                             uint64_t offset, nbd_completion_callback cb,
+                             uint32_t flags);
+int64_t __wrap_nbd_aio_pread(struct nbd_handle *nbd, void *data, size_t bytes,
+                             uint64_t offset, nbd_completion_callback cb,
+                             uint32_t flags);
+
+int64_t __wrap_nbd_aio_pread(struct nbd_handle *nbd, void *data, size_t bytes,
+                             uint64_t offset, nbd_completion_callback cb,
+                             uint32_t flags)
+{
+    before_sending(nbd);
+    return after_sending(__real_nbd_aio_pread(nbd, data, bytes, offset, cb,
+                                              flags));
+}
+
+int64_t __real_nbd_aio_block_status(struct nbd_handle *nbd, uint64_t bytes,
+                                    uint64_t offset, nbd_extent_callback ext,
+                                    nbd_completion_callback cb,
+                                    uint32_t flags);
+int64_t __wrap_nbd_aio_block_status(struct nbd_handle *nbd, uint64_t bytes,
+                                    uint64_t offset, nbd_extent_callback ext,
+                                    nbd_completion_callback cb,
+                                    uint32_t flags);
+
+int64_t __wrap_nbd_aio_block_status(struct nbd_handle *nbd, uint64_t bytes,
+                                    uint64_t offset, nbd_extent_callback ext,
+                                    nbd_completion_callback cb,
+                                    uint32_t flags)
+{
+    before_sending(nbd);
+    return after_sending(__real_nbd_aio_block_status(nbd, bytes, offset, ext,
+                                                     cb, flags));
+}
+
+/* libnbd has called back, and what its call returns says nothing any more. */
+static void test_lost_while_sending(void)
+{
+    for (unsigned status = 0; status < 2; status++) {
+        g_autoptr(NbdServer) server =
+            nbd_server_start("nbdkit -f -U @ memory 1M");
+        BlockDriverState *bs = open_server(server, ",node-name=n");
+
+        log_set_sink(keep_line, NULL);
+        cut_off = true;
+        if (status) {
+            StatusCall call = { .bs = bs };
+
+            g_assert_cmpint(try_status(&call), ==, -EIO);
+        } else {
+            g_assert_cmpint(test_rw(bs, BLOCK_READ, 0, buf, 4096), ==, -EIO);
+        }
+        cut_off = false;
+        g_assert_cmpint(test_rw(bs, BLOCK_READ, 0, buf, 4096), ==, -EIO);
+        g_assert_nonnull(line);
+        g_clear_pointer(&line, g_free);
+        log_set_sink(NULL, NULL);
+        test_detach_unref(bs);
+    }
+}
+
 /* A server that stands still, so that the socket is full: it cannot be asked
  * for room, or when there is some, for no more than answers. All that is in
  * flight comes back. */
@@ -696,6 +777,7 @@ int main(int argc, char **argv)
     g_test_add_func("/nbd/lost", test_lost);
     g_test_add_func("/nbd/lost-while-idle", test_lost_while_idle);
     g_test_add_func("/nbd/not-watched", test_not_watched);
+    g_test_add_func("/nbd/lost-while-sending", test_lost_while_sending);
     g_test_add_func("/nbd/watch-is-lost", test_watch_is_lost);
     g_test_add_func("/nbd/reconnect-delay", test_reconnect_delay);
     g_test_add_func("/nbd/hostile", test_hostile);

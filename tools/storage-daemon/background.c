@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Going to the background, and the pid file. Called by main.c only.
+ * Going to the background, and the pid file. Called by main.c, settle.c and
+ * succession.c.
  */
 #include "background.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The command line as a list of words to act on. Parsing decides nothing:
- * main.c acts on the list, in the order given.
+ * setup.c acts on the list, in the order given.
  */
 #ifndef TOOLS_STORAGE_DAEMON_CMDLINE_H
 #define TOOLS_STORAGE_DAEMON_CMDLINE_H

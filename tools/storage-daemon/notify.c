@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Used by main.c, export.c and takeover*.c in the process that serves, and by
- * supervise*.c for the messages.
+ * Used by main.c, settle.c, succession.c, export.c and takeover*.c in the
+ * process that serves, and by supervise*.c for the messages.
  *
  * systemd hands kept descriptors to a new process from number 3 on and names
  * them in LISTEN_FDNAMES; the supervisor is asked for them. From then on both

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * --object: makes the threads that queues run in and finds them by name, and
- * the throttle groups that nodes join. Called by main.c and export.c.
+ * the throttle groups that nodes join. Called by setup.c and export.c.
  */
 #include "object.h"
 

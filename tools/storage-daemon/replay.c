@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * See the header. Called by main.c; does what qmp-*.c did, by the same
+ * See the header. Called by succession.c; does what qmp-*.c did, by the same
  * functions.
  *
  * Why something waits and is not given up: after a crash the kernel holds the

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What the options ask for, and the order in which the process gives things
- * up: each step needs what the next one takes away. Called by main.c; the
+ * up: each step needs what the next one takes away. Called by settle.c; the
  * steps are in the files beside this one.
  */
 #include "sandbox.h"

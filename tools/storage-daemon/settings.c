@@ -3,7 +3,7 @@
  * Joins the list of changes (changes.c) and the file that outlives us
  * (journal.c): that is with the supervisor or systemd (notify.h) from the
  * start, so that saving is a write and needs nobody, and goes to a successor
- * as it is. Called by main.c and the QMP commands.
+ * as it is. Called by succession.c and the QMP commands.
  */
 #include "settings.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Both sides of a takeover; takeover-socket.h has the conversation. Called by
- * main.c, which drains, closes and opens.
+ * succession.c, which drains, closes and opens.
  */
 #include "takeover.h"
 

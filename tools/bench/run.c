@@ -13,6 +13,8 @@
 #include <errno.h>
 #include <gio/gio.h>
 #include <poll.h>
+#include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -440,6 +442,21 @@ static bool start_server(Run *run, GError **error)
     return true;
 }
 
+/* A supervisor keeps the socket of a server that crashed, and so does a server
+ * that has taken over: whose it is, the kernel does not say. */
+static int find_server(const Run *run)
+{
+    pid_t pid = run->disks[0]->server_pid;
+
+    if (pid > 0 && kill(pid, 0) < 0 && errno == ESRCH) {
+        fprintf(stderr, "vblk-bench: warning: process %d, which made the "
+                "socket, has ended: figures of the server are left out; "
+                "--pid=N says whose they are\n", (int)pid);
+        return -1;
+    }
+    return pid;
+}
+
 static bool open_disks(Run *run, GError **error)
 {
     const BenchTarget *target = run->target;
@@ -467,7 +484,7 @@ static bool open_disks(Run *run, GError **error)
         run->n_disks++;
     }
     run->server_pid = run->server ? bench_server_pid(run->server)
-                    : target->pid ? target->pid : run->disks[0]->server_pid;
+                    : target->pid ? target->pid : find_server(run);
     return true;
 }
 

@@ -403,6 +403,41 @@ def a_server_that_dies_of_a_command_is_noticed():
                          err), err
 
 
+def maker(path):
+    """The process that made a listening socket, once it is there."""
+    deadline = time.monotonic() + TIMEOUT
+    while time.monotonic() < deadline:
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(path)
+                return struct.unpack("3i", probe.getsockopt(
+                    socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+            except OSError:
+                time.sleep(0.02)
+    raise AssertionError("nobody listens")
+
+
+@case
+def a_server_that_came_again_is_measured_without_its_process():
+    with Folder() as folder:
+        path = f"{folder.path}/sock"
+        command = null_server(options=" --supervise").format(socket=path)
+        with subprocess.Popen(command.split(), stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL) as supervisor:
+            try:
+                os.kill(maker(path), signal.SIGKILL)
+                result = bench(f"--socket={path}", "--number_ios=100",
+                               "--output-format=json")
+            finally:
+                supervisor.terminate()
+        assert result.returncode == 0, result.stderr
+        assert re.fullmatch(r"vblk-bench: warning: process \d+, which made "
+                            r"the socket, has ended: .*--pid=N.*\n",
+                            result.stderr), result.stderr
+        assert "server" not in json.loads(result.stdout)["jobs"][0]
+
+
 @case
 def a_server_that_hangs_is_noticed():
     with Folder() as folder, Running(folder) as run:

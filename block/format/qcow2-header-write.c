@@ -218,7 +218,16 @@ static int coroutine_fn write_part(BlockDriverState *bs, const uint8_t *buf,
                           buf + part.start, 0);
 }
 
-/* @old is what is there. */
+static bool names_backing_file(const uint8_t *buf)
+{
+    return ((const Qcow2Header *)buf)->backing_file_offset != 0;
+}
+
+/*
+ * @old is what is there. The name of a backing file moves with the extensions:
+ * with half of that on the disk its data would be another's, or zeroes, and so
+ * it is all or nothing as far as the file can do it.
+ */
 static int coroutine_fn write_parts(BlockDriverState *bs, const uint8_t *buf,
                                     const uint8_t *old)
 {
@@ -230,6 +239,9 @@ static int coroutine_fn write_parts(BlockDriverState *bs, const uint8_t *buf,
 
     if (memcmp(buf + first, old + first, bytes - first) == 0) {
         return write_part(bs, buf, fields);
+    }
+    if (names_backing_file(buf) || names_backing_file(old)) {
+        return write_part(bs, buf, (HeaderPart){ 0, bytes });
     }
     ret = write_part(bs, buf, longer ? fields : rest);
     if (ret == 0) {

@@ -660,7 +660,8 @@ def start_with(store, stderr=None):
     env = dict(os.environ, NOTIFY_SOCKET=os.path.abspath("notify"))
     if not fds:
         return Process(env=env)
-    moves = "".join(f"exec {3 + i}<&{100 + i}; " for i in range(len(fds)))
+    moves = "".join(f"exec {3 + i}<&{100 + i} {100 + i}<&-; "
+                    for i in range(len(fds)))
     for i, fd in enumerate(fds):
         os.dup2(fd, 100 + i)
         os.set_inheritable(100 + i, True)

@@ -200,8 +200,8 @@ static void test_hostile(void)
 {
     static const char *const lines[] = {
         "vblk-journal 1 1 4096 67108864 x", "vblk-journal 1 1 4096 -1 x",
-        "vblk-journal 1 9223372036854775807 0 0 "
-        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        ("vblk-journal 1 9223372036854775807 0 0 "
+         "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
         "vblk-journal 2 1 4096 0 x", "vblk-journal 1 1 4096 0", "", "\n",
     };
 

@@ -6,6 +6,7 @@
 #include "chardev-socket.h"
 
 #include "monitor-handover.h"
+#include "block/listener.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -148,20 +149,6 @@ static bool listen_on(ChardevSocket *s, const char *path, GError **error)
     return true;
 }
 
-/* @fd listens on what is at @path, bound there by a process before us. */
-static bool is_at(int fd, const char *path, struct stat *identity)
-{
-    struct sockaddr_un addr = { .sun_family = AF_UNIX };
-    socklen_t length = sizeof(addr) - 1, option = sizeof(int);
-    int listening = 0;
-
-    return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &option) ==
-               0 && listening &&
-           getsockname(fd, (struct sockaddr *)&addr, &length) == 0 &&
-           addr.sun_family == AF_UNIX && strcmp(addr.sun_path, path) == 0 &&
-           lstat(path, identity) == 0 && S_ISSOCK(identity->st_mode);
-}
-
 static bool listen_kept(ChardevSocket *s, const char *id, const char *path)
 {
     int fd = monitor_inherited_listener(id);
@@ -169,7 +156,7 @@ static bool listen_kept(ChardevSocket *s, const char *id, const char *path)
     if (fd < 0) {
         return false;
     }
-    if (!is_at(fd, path, &s->identity) ||
+    if (!listener_is_at(fd, path, &s->identity) ||
         fcntl(fd, F_SETFL, O_NONBLOCK) < 0) {
         close(fd);
         return false;
@@ -249,11 +236,8 @@ ChardevSocket *chardev_socket_open(const char *id, Options *opts,
 
 void chardev_socket_free(ChardevSocket *s)
 {
-    struct stat st;
-
-    if (s->owns_path && lstat(s->path, &st) == 0 &&
-        st.st_dev == s->identity.st_dev && st.st_ino == s->identity.st_ino) {
-        unlink(s->path);
+    if (s->owns_path) {
+        listener_unlink(s->path, &s->identity);
     }
     if (s->listen_fd >= 0) {
         close(s->listen_fd);
@@ -268,12 +252,7 @@ void chardev_socket_free(ChardevSocket *s)
 
 int chardev_socket_accept(ChardevSocket *s)
 {
-    int fd;
-
-    do {
-        fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    } while (fd < 0 && errno == EINTR);
-    return fd;
+    return listener_accept(s->listen_fd);
 }
 
 char *chardev_socket_name(const ChardevSocket *s, bool connected)

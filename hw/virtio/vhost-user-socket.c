@@ -157,35 +157,3 @@ int vhost_user_socket_is_listening(int fd, GError **error)
     }
     return listening;
 }
-
-bool vhost_user_socket_is_at(int fd, const char *path, struct stat *identity)
-{
-    struct sockaddr_un addr = { .sun_family = AF_UNIX };
-    socklen_t len = sizeof(addr) - 1; /* a zero stays behind it */
-    int listening;
-
-    return get_int_option(fd, SO_ACCEPTCONN, &listening) && listening &&
-           getsockname(fd, (struct sockaddr *)&addr, &len) == 0 &&
-           addr.sun_family == AF_UNIX && strcmp(addr.sun_path, path) == 0 &&
-           lstat(path, identity) == 0 && S_ISSOCK(identity->st_mode);
-}
-
-int vhost_user_socket_accept(int listen_fd)
-{
-    int fd;
-
-    do {
-        fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    } while (fd < 0 && errno == EINTR);
-    return fd;
-}
-
-void vhost_user_socket_unlink(const char *path, const struct stat *identity)
-{
-    struct stat st;
-
-    if (lstat(path, &st) == 0 && st.st_dev == identity->st_dev &&
-        st.st_ino == identity->st_ino) {
-        unlink(path);
-    }
-}

@@ -19,14 +19,4 @@ int vhost_user_socket_listen(const char *path, struct stat *identity,
  * -1: neither, and @error says so. */
 int vhost_user_socket_is_listening(int fd, GError **error);
 
-/* Whether @fd listens on the socket that is at @path: bound under this very
- * name, which still is a socket. Fills *@identity. */
-bool vhost_user_socket_is_at(int fd, const char *path, struct stat *identity);
-
-/* The next client, or -1 with errno set. */
-int vhost_user_socket_accept(int listen_fd);
-
-/* Removes the socket file, unless another has taken its place. */
-void vhost_user_socket_unlink(const char *path, const struct stat *identity);
-
 #endif

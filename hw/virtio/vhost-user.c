@@ -5,6 +5,7 @@
  * and is served when the device has drained.
  */
 #include "hw/virtio/vhost-user.h"
+#include "block/listener.h"
 #include "block/log.h"
 #include "vhost-user-session.h"
 #include "vhost-user-socket.h"
@@ -134,7 +135,7 @@ static void accept_later(VhostUserServer *server, int err)
 static void listen_ready(void *opaque)
 {
     VhostUserServer *server = opaque;
-    int fd = vhost_user_socket_accept(server->listen_fd);
+    int fd = listener_accept(server->listen_fd);
 
     if (fd >= 0) {
         stop_accepting(server);
@@ -220,7 +221,7 @@ VhostUserServer *vhost_user_server_new_kept(VirtIODevice *dev,
 {
     struct stat identity;
 
-    if (!vhost_user_socket_is_at(fd, path, &identity) ||
+    if (!listener_is_at(fd, path, &identity) ||
         !set_flags(fd, NULL)) {
         close(fd);
         return NULL;
@@ -268,7 +269,7 @@ void vhost_user_server_stop(VhostUserServer *server, AioFn *done, void *opaque)
 {
     begin_stop(server, done, opaque);
     if (server->path && server->resumed) {
-        vhost_user_socket_unlink(server->path, &server->identity);
+        listener_unlink(server->path, &server->identity);
     }
     if (server->listen_fd >= 0) {
         close(server->listen_fd);

@@ -153,7 +153,7 @@ static bool clear_entry(Step *step, void *slice, unsigned index)
 static bool nothing_there(const Step *step, int64_t offset)
 {
     const Qcow2State *s = step->bs->opaque;
-    uint64_t index = (uint64_t)offset >> (s->cluster_bits + s->l2_bits);
+    uint64_t index = (uint64_t)offset >> s->l1_shift;
 
     return (step->how->full || (!step->how->zero && !step->bs->backing)) &&
            (index >= s->l1_entries || !(s->l1[index] & QCOW2_L1_OFFSET));
@@ -162,7 +162,7 @@ static bool nothing_there(const Step *step, int64_t offset)
 /* Behind the L2 table that @offset is in. */
 static int64_t next_table(const Qcow2State *s, int64_t offset)
 {
-    int64_t table = 1LL << (s->cluster_bits + s->l2_bits);
+    int64_t table = 1LL << s->l1_shift;
 
     return (offset & ~(table - 1)) + table;
 }

@@ -196,7 +196,7 @@ static int coroutine_fn make_table(BlockDriverState *bs, unsigned index,
 int coroutine_fn qcow2_co_make_l2(BlockDriverState *bs, int64_t offset)
 {
     Qcow2State *s = bs->opaque;
-    uint64_t index = (uint64_t)offset >> (s->cluster_bits + s->l2_bits);
+    uint64_t index = (uint64_t)offset >> s->l1_shift;
     uint64_t entry, old;
     int ret;
 

@@ -108,7 +108,7 @@ static bool coroutine_fn drop_clusters(BlockDriverState *bs, int64_t start,
                                        GError **error)
 {
     const Qcow2State *s = bs->opaque;
-    int64_t end = (int64_t)s->l1_entries << (s->cluster_bits + s->l2_bits);
+    int64_t end = (int64_t)s->l1_entries << s->l1_shift;
     int ret = 0;
 
     start = qcow2_cluster_start(s, start + s->cluster_size - 1);

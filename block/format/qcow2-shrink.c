@@ -180,14 +180,13 @@ bool coroutine_fn qcow2_co_shrink_tables(BlockDriverState *bs, unsigned first,
 int coroutine_fn qcow2_co_make_empty(BlockDriverState *bs)
 {
     const Qcow2State *s = bs->opaque;
-    unsigned bits = s->cluster_bits + s->l2_bits;
     int ret;
 
     if (!qcow2_may_change(bs, NULL)) {
         return -ENOMEDIUM;
     }
     /* behind the disk as well, where the state of a virtual machine is */
-    ret = qcow2_co_discard(bs, 0, (int64_t)s->l1_entries << bits,
+    ret = qcow2_co_discard(bs, 0, (int64_t)s->l1_entries << s->l1_shift,
                            QCOW2_DISCARD_SNAPSHOT, true);
     if (ret < 0) {
         return ret;

@@ -111,7 +111,6 @@ static int coroutine_fn walk_l1(Walk *walk, uint64_t *l1, unsigned entries,
                                 bool *changed)
 {
     const Qcow2State *s = walk->bs->opaque;
-    unsigned bits = s->cluster_bits + s->l2_bits;
     int ret = 0;
 
     for (unsigned i = 0; i < entries && ret == 0; i++) {
@@ -127,7 +126,7 @@ static int coroutine_fn walk_l1(Walk *walk, uint64_t *l1, unsigned entries,
                                        i);
             return -EIO;
         }
-        ret = walk_table(walk, table, (uint64_t)i << bits);
+        ret = walk_table(walk, table, (uint64_t)i << s->l1_shift);
         if (ret == 0) {
             ret = count_and_flag(walk, table, &l1[i]);
         }

@@ -12,7 +12,7 @@
 
 int64_t qcow2_vm_state_offset_at(const Qcow2State *s, int64_t disk_bytes)
 {
-    int64_t table = INT64_C(1) << (s->cluster_bits + s->l2_bits);
+    int64_t table = INT64_C(1) << s->l1_shift;
 
     return (disk_bytes + table - 1) & ~(table - 1);
 }

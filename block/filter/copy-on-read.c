@@ -246,7 +246,7 @@ static void cor_submit(BlockDriverState *bs, BlockRequest *req)
         filter_pass(bs, req);
     } else {
         bdrv_submit_co(bs, req, req->op == BLOCK_READ ? co_read
-                                                        : co_modify);
+                                                      : co_modify);
     }
 }
 

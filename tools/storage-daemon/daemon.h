@@ -12,6 +12,7 @@
 #include "sandbox.h"
 #include "block/aio.h"
 #include "block/handover.h"
+#include "block/options.h"
 
 typedef struct Daemon {
     AioContext *ctx;
@@ -42,6 +43,10 @@ bool setup_confinement(Daemon *daemon, GError **error);
 /* All items of the command line in their order, or, while daemon->taking_back,
  * those that open disks. What monitors have deleted is left out. */
 bool setup_items(Daemon *daemon, GError **error);
+/* One of them: opens it, unless a monitor has deleted it in a process before
+ * this one. Take @opts. */
+bool setup_node(Options *opts, GError **error);
+bool setup_export(Options *opts, AioContext *main_ctx, GError **error);
 
 /* --- settle.c --- */
 

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * --drive: translates QEMU's -drive words into the options of a protocol
- * node, a format node and an export, and hands those to the graph and to
- * export.c. It knows no more of either than their options.
+ * node, a format node and an export, and hands those to setup.c. It knows no
+ * more of either than their options.
  */
 #include "drive.h"
 
-#include "export.h"
-#include "settings.h"
-#include "block/graph.h"
+#include "daemon.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -156,17 +154,6 @@ static const char *protocol_driver(const char *file)
                                                        : "file";
 }
 
-/* Takes @node. */
-static bool open_node(Options *node, GError **error)
-{
-    if (settings_is_deleted(CHANGE_NODE,
-                            options_peek_str(node, "node-name"))) {
-        options_free(node);
-        return true;
-    }
-    return bdrv_open_blockdev(node, error);
-}
-
 static bool open_protocol(Options *opts, const Drive *drive,
                           const char *node_name, GError **error)
 {
@@ -183,7 +170,7 @@ static bool open_protocol(Options *opts, const Drive *drive,
            pass_on(opts, "aio-max-batch", node, error) &&
            pass_on(opts, "locking", node, error) &&
            pass_on(opts, "discard", node, error) &&
-           open_node(g_steal_pointer(&node), error);
+           setup_node(g_steal_pointer(&node), error);
 }
 
 static bool open_format(Options *opts, const Drive *drive,
@@ -199,7 +186,7 @@ static bool open_format(Options *opts, const Drive *drive,
     return pass_on(opts, "detect-zeroes", node, error) &&
            pass_on(opts, "offset", node, error) &&
            pass_on(opts, "size", node, error) &&
-           open_node(g_steal_pointer(&node), error);
+           setup_node(g_steal_pointer(&node), error);
 }
 
 static Options *export_options(Options *opts, const Drive *drive,
@@ -246,6 +233,5 @@ bool drive_add(const char *text, AioContext *main_ctx, GError **error)
     return export && open_protocol(opts, &drive, file_node, error) &&
            open_format(opts, &drive, file_node, error) &&
            options_finish(opts, error) &&
-           (settings_is_deleted(CHANGE_EXPORT, drive.id) ||
-            export_add(g_steal_pointer(&export), main_ctx, error));
+           setup_export(g_steal_pointer(&export), main_ctx, error);
 }

@@ -6,8 +6,8 @@
 #include "block/aio.h"
 
 /* @text is the option's value. Context: main */
+bool drive_add(const char *text, AioContext *main_ctx, GError **error);
 /* The next one without id= is "drive0" again. Context: main */
 void drive_reset(void);
-bool drive_add(const char *text, AioContext *main_ctx, GError **error);
 
 #endif

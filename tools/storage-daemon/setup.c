@@ -23,21 +23,34 @@ static bool is_deleted(ChangeKind kind, const Options *opts, const char *key)
     return id && settings_is_deleted(kind, id);
 }
 
+bool setup_node(Options *opts, GError **error)
+{
+    g_autoptr(Options) own = opts;
+
+    return is_deleted(CHANGE_NODE, own, "node-name") ||
+           bdrv_open_blockdev(g_steal_pointer(&own), error);
+}
+
+bool setup_export(Options *opts, AioContext *main_ctx, GError **error)
+{
+    g_autoptr(Options) own = opts;
+
+    return is_deleted(CHANGE_EXPORT, own, "id") ||
+           export_add(g_steal_pointer(&own), main_ctx, error);
+}
+
 static bool blockdev_add(const char *text, GError **error)
 {
-    g_autoptr(Options) opts = options_parse(text, "--blockdev", "driver",
-                                            error);
+    Options *opts = options_parse(text, "--blockdev", "driver", error);
 
-    return opts && (is_deleted(CHANGE_NODE, opts, "node-name") ||
-                    bdrv_open_blockdev(g_steal_pointer(&opts), error));
+    return opts && setup_node(opts, error);
 }
 
 static bool export_add_text(Daemon *daemon, const char *text, GError **error)
 {
-    g_autoptr(Options) opts = options_parse(text, "--export", "type", error);
+    Options *opts = options_parse(text, "--export", "type", error);
 
-    return opts && (is_deleted(CHANGE_EXPORT, opts, "id") ||
-                    export_add(g_steal_pointer(&opts), daemon->ctx, error));
+    return opts && setup_export(opts, daemon->ctx, error);
 }
 
 static bool object_add_text(const char *text, GError **error)

@@ -15,6 +15,7 @@
 #include "block/log.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <unistd.h>
 
 /* Messages handled before other work of the main loop gets its turn. */
@@ -389,6 +390,15 @@ unsigned vhost_user_session_resume(VhostUserSession *s)
     }
     session_read_on(s);
     return requests;
+}
+
+bool vhost_user_session_connected(const VhostUserSession *s)
+{
+    struct pollfd peer = { .fd = s->fd };
+
+    /* asked for or not, a hang-up is told */
+    return s->state != SESSION_CLOSING &&
+           !(poll(&peer, 1, 0) == 1 && peer.revents & POLLHUP);
 }
 
 void vhost_user_session_config_changed(VhostUserSession *s)

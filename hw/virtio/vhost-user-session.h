@@ -39,6 +39,10 @@ unsigned vhost_user_session_resume(VhostUserSession *session);
 /* Ends it: drains, then @closed as ever. May be called more than once. */
 void vhost_user_session_close(VhostUserSession *session);
 
+/* Whether there is a front end, and not only what it has left: that it has hung
+ * up may still have to be read. */
+bool vhost_user_session_connected(const VhostUserSession *session);
+
 /* Tells the front end that config space changed, if it wants to know. */
 void vhost_user_session_config_changed(VhostUserSession *session);
 

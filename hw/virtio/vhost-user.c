@@ -393,5 +393,5 @@ unsigned vhost_user_server_resume(VhostUserServer *server)
 
 bool vhost_user_server_connected(const VhostUserServer *server)
 {
-    return server->session != NULL;
+    return server->session && vhost_user_session_connected(server->session);
 }

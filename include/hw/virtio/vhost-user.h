@@ -73,7 +73,8 @@ VhostUserServer *vhost_user_server_take_over(VirtIODevice *dev,
 /* Returns how many requests were in flight and are submitted again. */
 unsigned vhost_user_server_resume(VhostUserServer *server);
 
-/* Whether a front end is connected. Context: main */
+/* Whether a front end is connected: one that has just hung up is not. Context:
+ * main */
 bool vhost_user_server_connected(const VhostUserServer *server);
 
 #endif

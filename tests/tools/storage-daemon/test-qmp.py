@@ -9,6 +9,7 @@ Usage: test-qmp.py DAEMON
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -207,6 +208,25 @@ def exports_come_and_go():
             client.do("blockdev-del", node_name="f0")
             client.do("object-del", id="t0")
         assert client.do("x-vblk-stats") == []
+
+
+@case
+def who_hung_up_uses_nothing():
+    """Also before the server has read of it: the command is there first."""
+    with Daemon(DAEMON) as daemon:
+        client = daemon.client
+        client.do("blockdev-add", driver="null-co", node_name="n0",
+                  size=1 << 20)
+        client.do("block-export-add", **vhost("e0", "n0"))
+        guest = front_end("e0.sock")
+        os.kill(daemon.process.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, daemon.process.pid, os.WSTOPPED | os.WNOWAIT)
+        client.socket.sendall(b'{"execute": "block-export-del", '
+                              b'"arguments": {"id": "e0"}}')
+        guest.close()
+        os.kill(daemon.process.pid, signal.SIGCONT)
+        assert client.reply() == {"return": {}}
+        assert client.event("BLOCK_EXPORT_DELETED") == {"id": "e0"}
 
 
 @case

@@ -31,6 +31,7 @@
 #define SLOTS      2
 #define SLOT_BYTES 256
 #define ALIGNMENT  UINT64_C(4096)
+#define NUMBER_MAX G_MAXINT64
 #define CHECKSUM   G_CHECKSUM_SHA256
 
 /* What a slot says. */
@@ -118,8 +119,9 @@ static bool parse_slot(const char *line, Entry *entry)
 
     if (g_strv_length(words) != 6 || strcmp(words[0], MAGIC) != 0 ||
         !parse_number(words[1], VERSION, &version) || version != VERSION ||
-        !parse_number(words[2], G_MAXINT64, &entry->number) ||
+        !parse_number(words[2], NUMBER_MAX, &entry->number) ||
         !parse_number(words[3], G_MAXINT64 / 2, &entry->offset) ||
+        entry->offset < ALIGNMENT ||
         !parse_number(words[4], JOURNAL_MAX_BYTES, &entry->bytes)) {
         return false;
     }
@@ -150,7 +152,8 @@ static void look_at_slot(int fd, unsigned i, Entry *newest, char **text)
     char *found;
 
     if (read_all(fd, line, SLOT_BYTES, i * SLOT_BYTES) <= 0 ||
-        !parse_slot(line, &entry) || entry.number <= newest->number) {
+        !parse_slot(line, &entry) || entry.number % SLOTS != i ||
+        entry.number <= newest->number) {
         return;
     }
     found = read_text(fd, &entry);
@@ -217,7 +220,16 @@ static void trim(const Journal *journal)
     }
 }
 
-bool journal_write(Journal *journal, const char *text, GError **error)
+/* Nothing in it counts, and nothing may count later, when there is something
+ * where an old line points to. */
+static bool start_over(Journal *journal, GError **error)
+{
+    entry_clear(&journal->last);
+    return ftruncate(journal->fd, 0) == 0 ||
+           fail(error, "cannot empty it", errno);
+}
+
+static bool append(Journal *journal, const char *text, GError **error)
 {
     size_t bytes = strlen(text);
     g_auto(Entry) entry = {
@@ -227,9 +239,6 @@ bool journal_write(Journal *journal, const char *text, GError **error)
         .checksum = g_compute_checksum_for_string(CHECKSUM, text, bytes),
     };
 
-    if (bytes > JOURNAL_MAX_BYTES) {
-        return fail(error, "cannot write", EFBIG);
-    }
     if (!write_all(journal->fd, text, bytes, entry.offset, error) ||
         !write_slot(journal->fd, &entry, error)) {
         return false;
@@ -239,6 +248,18 @@ bool journal_write(Journal *journal, const char *text, GError **error)
     entry = (Entry){ 0 };
     trim(journal);
     return true;
+}
+
+bool journal_write(Journal *journal, const char *text, GError **error)
+{
+    uint64_t number = journal->last.number;
+
+    if (strlen(text) > JOURNAL_MAX_BYTES) {
+        return fail(error, "cannot write", EFBIG);
+    }
+    return ((number > 0 && number < NUMBER_MAX) ||
+            start_over(journal, error)) &&
+           append(journal, text, error);
 }
 
 /* --- Coming and going --- */

@@ -217,6 +217,39 @@ static void test_hostile(void)
     }
 }
 
+/* Of nothing, and of 64 bytes that are zero. */
+#define SUM_0                                                                 \
+    "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+#define SUM_64                                                                \
+    "f5a5fd42d16a20302798ef6ed309979b43003d2320d9f0e8ea9831a92759fb4b"
+
+/* A line that does not count, of a text that is not there, does not count when
+ * the file has become long enough for it. */
+static void test_stale(void)
+{
+    static const char *const lines[] = {
+        "vblk-journal 1 2 1024 64 " SUM_64, "vblk-journal 1 2 4096 64 " SUM_64,
+        "vblk-journal 1 8 4160 64 " SUM_64, "vblk-journal 1 7 4096 0 " SUM_0,
+        "vblk-journal 1 9223372036854775806 4096 0 " SUM_0,
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(lines); i++) {
+        g_autoptr(Journal) journal = journal_made();
+        g_autofree char *text = NULL;
+
+        g_assert_cmpint(pwrite(journal_fd(journal), lines[i],
+                               strlen(lines[i]) + 1, 0), >, 0);
+        text = journal_read(journal, NULL);
+        g_assert_true(!text || !*text);
+        for (unsigned n = 1; n < 4; n++) {
+            g_autofree char *next = g_strdup_printf("text %u", n);
+
+            g_assert_true(journal_write(journal, next, NULL));
+            expect_text(journal, next);
+        }
+    }
+}
+
 static void expect_refused(int fd)
 {
     g_autoptr(GError) error = NULL;
@@ -260,6 +293,7 @@ int main(int argc, char **argv)
     g_test_add_func("/journal/kill", test_kill);
     g_test_add_func("/journal/damage", test_damage);
     g_test_add_func("/journal/hostile", test_hostile);
+    g_test_add_func("/journal/stale", test_stale);
     g_test_add_func("/journal/others", test_others);
     g_test_add_func("/journal/too-long", test_too_long);
     return g_test_run();

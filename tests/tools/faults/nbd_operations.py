@@ -7,7 +7,6 @@ which nothing happens to.
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import time
 
@@ -15,16 +14,7 @@ import nth
 from operations import (MIB, OPERATIONS, Broken, Convert, IoWrite, Operation, flatten,
                         make_qcow2, make_raw, mixture, operation, same, tool, untouched,
                         whole)
-
-
-def answers(path):
-    """Whether somebody listens."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(path)
-            return True
-        except OSError:
-            return False
+from processes import listens
 
 
 @contextlib.contextmanager
@@ -35,7 +25,7 @@ def server(image, path):
                           stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             deadline = time.monotonic() + nth.TIMEOUT
-            while not answers(path):
+            while not listens(path):
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise Broken("qemu-nbd does not serve")
                 time.sleep(0.005)

@@ -17,15 +17,17 @@ import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 
+sys.path.insert(0, os.path.dirname(sys.path[0]))
+# pylint: disable=wrong-import-position
 import nbd_operations  # noqa: F401 pylint: disable=unused-import
-import nth
-from operations import OPERATIONS, Broken
+import nth  # noqa: E402
+from operations import OPERATIONS, Broken  # noqa: E402
+from processes import listens  # noqa: E402
 
 PROGRAMS = {"img": "vblk-img", "io": "vblk-io", "daemon": "vblk-storage-daemon"}
 
@@ -97,7 +99,7 @@ class Bench:
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE) as process:
             deadline = time.monotonic() + nth.TIMEOUT
-            while process.poll() is None and not self.connects():
+            while process.poll() is None and not listens(self.socket):
                 if time.monotonic() > deadline:
                     process.kill()
                     raise Broken("the daemon neither serves nor ends")
@@ -106,15 +108,6 @@ class Bench:
                 process.send_signal(signal.SIGTERM)
             output, errors = process.communicate(timeout=nth.TIMEOUT)
         return self.injector.outcome(process.returncode, output, errors)
-
-    def connects(self):
-        """Whether somebody listens on the daemon's socket."""
-        with socket.socket(socket.AF_UNIX) as probe:
-            try:
-                probe.connect(self.socket)
-                return True
-            except OSError:
-                return False
 
     def run(self, name, number=0, kind="EIO"):
         """One run on fresh images, and a look at what is left."""

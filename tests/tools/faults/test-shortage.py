@@ -12,10 +12,8 @@ import os
 import re
 import resource
 import signal
-import socket
 import subprocess
 import sys
-import time
 
 import seccomp
 
@@ -23,6 +21,7 @@ sys.path.insert(0, os.path.dirname(sys.path[0]))
 # pylint: disable=wrong-import-position
 import cases
 from cases import Skip
+from processes import listens, until
 
 DAEMON, BENCH, IMG, IO = (os.path.abspath(path) for path in sys.argv[1:5])
 TIMEOUT = 60
@@ -54,22 +53,9 @@ def command(aio):
             "num-queues=2,iothread.0=t0,iothread.1=t1,addr.type=unix,addr.path=s"]
 
 
-def connects():
-    """Somebody listens."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect("s")
-            return True
-        except OSError:
-            return False
-
-
 def wait_for(process):
     """Until it serves or has ended; whether it serves."""
-    deadline = time.monotonic() + TIMEOUT
-    while process.poll() is None and not connects():
-        assert time.monotonic() < deadline, "neither serves nor ends"
-        time.sleep(0.005)
+    until(lambda: process.poll() is not None or listens("s"), "service, or an end")
     return process.poll() is None
 
 

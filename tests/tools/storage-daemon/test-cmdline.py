@@ -15,10 +15,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 sys.path.insert(0, os.path.dirname(sys.path[0]))
-from cases import case, main  # noqa: E402 pylint: disable=wrong-import-position
+# pylint: disable=wrong-import-position
+from cases import case, main  # noqa: E402
+from processes import listens, until  # noqa: E402
 
 DAEMON = os.path.abspath(sys.argv[1])
 TIMEOUT = 30
@@ -69,25 +70,12 @@ class Running:
             self.stop()
 
 
-def wait_for_socket(path, process=None):
-    deadline = time.monotonic() + TIMEOUT
-    while time.monotonic() < deadline:
-        if process and process.poll() is not None:
-            raise AssertionError("daemon ended: " + process.stderr.read())
-        with socket.socket(socket.AF_UNIX) as probe:
-            try:
-                probe.connect(path)
-                return
-            except (FileNotFoundError, ConnectionRefusedError):
-                time.sleep(0.01)
-    raise AssertionError("no socket at " + path)
-
-
-def wait_until(condition, complaint):
-    deadline = time.monotonic() + TIMEOUT
-    while not condition():
-        assert time.monotonic() < deadline, complaint
-        time.sleep(0.01)
+def wait_for_socket(path, process):
+    """Until it listens."""
+    def attempt():
+        assert process.poll() is None, "daemon ended: " + process.stderr.read()
+        return listens(path)
+    until(attempt, "a socket at " + path)
 
 
 def image(path, size=1 << 20):
@@ -369,7 +357,7 @@ def inherited_socket():
                      "--export", "vhost-user-blk,id=e0,node-name=f0,"
                      f"addr.type=fd,addr.str={fd}",
                      pass_fds=(fd,)) as daemon:
-            wait_until(lambda: os.path.exists("pid"), "no pid file")
+            until(lambda: os.path.exists("pid"), "the pid file")
             wait_for_socket("inherited.sock", daemon.process)
             daemon.stop()
             assert daemon.status == 0, daemon.status
@@ -395,10 +383,10 @@ def daemonize_returns_when_ready():
     assert result.returncode == 0
     with open("pid", encoding="ascii") as file:
         pid = int(file.read())
-    wait_for_socket("s")    # without waiting: it is there
+    assert listens("s")
     refused("pid.*held by a process", "--pidfile", "pid")
     os.kill(pid, signal.SIGTERM)
-    wait_until(lambda: not os.path.exists("pid"), "pid file still there")
+    until(lambda: not os.path.exists("pid"), "the pid file to go")
     assert not os.path.exists("s")
 
 

@@ -17,10 +17,11 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 
 sys.path.insert(0, os.path.dirname(sys.path[0]))
-from cases import Skip, case, main  # noqa: E402 pylint: disable=wrong-import-position
+# pylint: disable=wrong-import-position
+from cases import Skip, case, main  # noqa: E402
+from processes import children, listens, until  # noqa: E402
 
 DAEMON, BENCH, IMG = (os.path.abspath(path) for path in sys.argv[1:4])
 TIMEOUT = 60
@@ -55,14 +56,6 @@ def qcow2(*options):
     return "q.img"
 
 
-def wait_until(condition, complaint):
-    """Fails when it does not come to be."""
-    deadline = time.monotonic() + TIMEOUT
-    while not condition():
-        assert time.monotonic() < deadline, complaint
-        time.sleep(0.01)
-
-
 class Running:
     """A daemon in the sandbox; ended at the end of the block."""
 
@@ -74,8 +67,8 @@ class Running:
 
     def __enter__(self):
         # entered once the parent of --daemonize could go; the filter is last
-        wait_until(lambda: self.process.poll() is not None or
-                   "Seccomp:\t2" in self.read("status"), "not confined")
+        until(lambda: self.process.poll() is not None or
+                   "Seccomp:\t2" in self.read("status"), "its sandbox")
         assert self.process.poll() is None, self.process.stderr.read()
         return self
 
@@ -178,7 +171,7 @@ def nbd():
     server = subprocess.Popen(["nbdkit", "-f", "-U", "nbd.sock", "memory",
                                "32M"])
     try:
-        wait_until(lambda: os.path.exists("nbd.sock"), "no nbdkit")
+        until(lambda: os.path.exists("nbd.sock"), "nbdkit")
         bench(("--blockdev", "nbd,node-name=n,server.type=unix,"
                "server.path=nbd.sock"))
     finally:
@@ -234,7 +227,7 @@ def process_under_load():
         load = load_on("s")
         while load.poll() is None:
             # not in core dumps, not in children; soon after it was mapped
-            wait_until(lambda: all("dd" in flags and "dc" in flags
+            until(lambda: all("dd" in flags and "dc" in flags
                                    for flags in guest_memory(daemon)),
                        "guest memory goes into core dumps")
             samples += len(guest_memory(daemon))
@@ -393,12 +386,6 @@ def monitor_opens_nothing_else():
         assert "return" in monitor.ask("query-block-exports")
 
 
-def children(pid):
-    """Of a process."""
-    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-        return [int(word) for word in file.read().split()]
-
-
 def is_confined(pid):
     """Whether the filter is on."""
     with open(f"/proc/{pid}/status", encoding="ascii") as file:
@@ -411,7 +398,7 @@ def monitor_without_paths_is_not_confined():
     process = subprocess.Popen(
         [DAEMON, "--chardev", "socket,id=m,path=q,server=on,wait=off",
          "--monitor", "chardev=m", "--pidfile", "pid"])
-    wait_until(lambda: os.path.exists("pid"), "no pid file")
+    until(lambda: os.path.exists("pid"), "the pid file")
     assert not is_confined(process.pid)
     assert "return" in add_node(Monitor("q"), "b", "a.img")
     process.terminate()
@@ -425,16 +412,15 @@ def supervised():
         [DAEMON, "--supervise", "--sandbox", "on", "--pidfile", "pid",
          *file_node(), "--export", EXPORT + "s"], stderr=subprocess.DEVNULL)
     for _ in range(2):
-        wait_until(lambda: os.path.exists("pid"), "no pid file")
+        until(lambda: os.path.exists("pid"), "the pid file")
         server = children(process.pid)[0]
-        wait_until(lambda pid=server: is_confined(pid), "not confined")
+        until(lambda pid=server: is_confined(pid), "its sandbox")
         load = load_on("s", f"--pid={server}")
         _, stderr = load.communicate(timeout=TIMEOUT)
         assert load.returncode == 0, stderr
         os.kill(server, signal.SIGKILL)
-        wait_until(lambda pid=server: not os.path.exists(f"/proc/{pid}"),
-                   "not reaped")
-        wait_until(lambda: children(process.pid), "not started again")
+        until(lambda pid=server: not os.path.exists(f"/proc/{pid}"), "its end")
+        until(lambda: children(process.pid), "another one")
     process.terminate()
     assert process.wait(timeout=TIMEOUT) == 0
     assert not os.path.exists("pid")
@@ -451,10 +437,9 @@ def daemonized():
         pid = int(file.read())
     with open(f"/proc/{pid}/status", encoding="ascii") as file:
         assert "Seccomp:\t2" in file.read()
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.connect("s")
+    assert listens("s")
     os.kill(pid, signal.SIGTERM)
-    wait_until(lambda: not os.path.exists("pid"), "pid file still there")
+    until(lambda: not os.path.exists("pid"), "the pid file to go")
     assert not os.path.exists("s")
 
 

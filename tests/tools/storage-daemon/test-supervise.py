@@ -13,42 +13,14 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 sys.path.insert(0, os.path.dirname(sys.path[0]))
-from cases import Skip, case, main  # noqa: E402 pylint: disable=wrong-import-position
+# pylint: disable=wrong-import-position
+from cases import Skip, case, main  # noqa: E402
+from processes import children, has_ended, until  # noqa: E402
 
 DAEMON, UNIT = (os.path.abspath(path) for path in sys.argv[1:3])
 TIMEOUT = 60
-
-
-def until(condition, what):
-    """Waits for what another process does."""
-    deadline = time.monotonic() + TIMEOUT
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.01)
-    raise AssertionError("in vain: " + what)
-
-
-def children(pid):
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
-            return [int(word) for word in f.read().split()]
-    except FileNotFoundError:
-        return []
-
-
-def has_ended(pid):
-    """Its files are closed and its locks are gone; perhaps nobody has waited
-    for it yet."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii") as f:
-            return f.read().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 def environment():

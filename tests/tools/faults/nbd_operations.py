@@ -11,7 +11,7 @@ import subprocess
 import time
 
 import nth
-from operations import (MIB, OPERATIONS, Broken, Convert, IoWrite, Operation, flatten,
+from operations import (MIB, OPERATIONS, Broken, Convert, IoWrite, Operation, export,
                         make_qcow2, make_raw, mixture, operation, same, tool, untouched,
                         whole)
 from processes import listens
@@ -171,14 +171,7 @@ class Qcow2Write(Nbd, IoWrite):
 
     def check(self, done):
         whole("top")
-        flatten("top", "found.want")
-        tool("cp", "top.want", "new.want")
-        tool("qemu-io", "-f", "raw", "-c", "write -P 5 4096 60000", "-c",
-             "write -P 5 500000 60000", "new.want")
-        if done:
-            untouched("found.want", "new.want")
-        else:
-            mixture("found.want", "top.want", "new.want", step=32)
+        self.check_written(done)
 
 
 @operation("serve-nbd")
@@ -187,9 +180,7 @@ class Serve(Look):
     program = "daemon"
 
     def words(self, folder):
-        return ["--blockdev", f"node-name=n,{self.options(folder)}", "--export",
-                "vhost-user-blk,id=e,node-name=n,writable=on,addr.type=unix,"
-                f"addr.path={folder}/../socket"]
+        return export(self.options(folder), folder)
 
 
 if not shutil.which("qemu-nbd"):

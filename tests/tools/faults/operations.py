@@ -603,6 +603,11 @@ class IoWrite(Change):
         whole("base", (0,))
         whole("top")
         same("base", "qcow2", "base.want")
+        self.check_written(done)
+
+    @staticmethod
+    def check_written(done):
+        """What a guest sees of top."""
         flatten("top", "found.want")
         tool("cp", "top.want", "new.want")
         tool("qemu-io", "-f", "raw", "-c", "write -P 5 4096 60000", "-c",
@@ -613,15 +618,20 @@ class IoWrite(Change):
             mixture("found.want", "top.want", "new.want", step=32)
 
 
+def export(node, folder):
+    """The daemon's command line for a disk on a node with these options."""
+    return ["--blockdev", "node-name=n," + node, "--export",
+            "vhost-user-blk,id=e,node-name=n,writable=on,addr.type=unix,"
+            f"addr.path={folder}/../socket"]
+
+
 class Serve(Change):
     """The daemon opens a chain, or says why it cannot, and closes it."""
     program = "daemon"
     node = ""
 
     def words(self, folder):
-        return ["--blockdev", "node-name=n," + self.node.replace("@", folder + "/"),
-                "--export", "vhost-user-blk,id=e,node-name=n,writable=on,"
-                f"addr.type=unix,addr.path={folder}/../socket"]
+        return export(self.node.replace("@", folder + "/"), folder)
 
 
 @operation("serve-chain")

@@ -6,174 +6,26 @@
 Usage: test-settings.py DAEMON
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import random
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import time
 
 sys.path.insert(0, os.path.dirname(sys.path[0]))
-from cases import NOTES, Skip, case, main  # noqa: E402 pylint: disable=wrong-import-position
-from qmp import Client  # noqa: E402 pylint: disable=wrong-import-position
+# pylint: disable=wrong-import-position
+from cases import NOTES, Skip, case, main  # noqa: E402
+from processes import children, listens, until  # noqa: E402
+from service import (MONITOR, TIMEOUT, Process, Supervised, add_disk,  # noqa: E402
+                     add_export, asks, del_disk, front_end, image, served, state)
 
-DAEMON = os.path.abspath(sys.argv[1])
-TIMEOUT = 30
-MONITOR = ("--chardev", "socket,id=m,path=q.sock,server=on,wait=off",
-           "--monitor", "chardev=m")
+DAEMON = Process.program = os.path.abspath(sys.argv[1])
 LIMITS = {"iops-total": 77, "iops-total-max": 100, "bps-read": 1 << 20}
-
-
-def until(condition, what):
-    """Waits for what another process does."""
-    deadline = time.monotonic() + TIMEOUT
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.005)
-    raise AssertionError(f"in vain: {what}")
-
-
-def image(name, size=1 << 20):
-    """A file that says whose it is."""
-    with open(name, "wb") as file:
-        file.write(name.encode().ljust(size, b"."))
-    return name
-
-
-def children(pid):
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-            return [int(word) for word in file.read().split()]
-    except FileNotFoundError:
-        return []
-
-
-class Process:
-    """A daemon whose standard error goes to a file."""
-
-    count = 0
-
-    def __init__(self, *args, monitor=MONITOR, **kwargs):
-        Process.count += 1
-        self.name = f"log{Process.count}"
-        with open(self.name, "wb") as log:
-            self.process = subprocess.Popen(
-                [DAEMON, *monitor, "--allow-path", ".", *args],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, **kwargs)
-        self.pid = self.process.pid
-
-    def log(self):
-        with open(self.name, encoding="utf-8") as file:
-            return file.read()
-
-    def client(self, path="q.sock"):
-        """A new one, once somebody listens."""
-        def attempt():
-            assert self.process.poll() is None, self.log()
-            try:
-                return Client(path)
-            except (FileNotFoundError, ConnectionRefusedError):
-                return None
-        return until(attempt, "a monitor")
-
-    def wait(self, status=0):
-        assert self.process.wait(TIMEOUT) == status, self.log()
-
-    def end(self, number=signal.SIGTERM):
-        self.process.send_signal(number)
-        self.wait()
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait(TIMEOUT)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *unused):
-        """Whatever the case has left."""
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(TIMEOUT)
-            except subprocess.TimeoutExpired:
-                self.kill()
-
-
-class Supervised(Process):
-    """One that is started again."""
-
-    def __init__(self, *args, **kwargs):
-        super().__init__("--supervise=max-crashes=0", *args, **kwargs)
-
-    def server(self):
-        return until(lambda: children(self.pid), "a server")[0]
-
-    def crash(self):
-        """Returns when another one serves."""
-        before = self.log().count("serving again")
-        os.kill(self.server(), signal.SIGKILL)
-        until(lambda: self.log().count("serving again") > before, self.log())
-
-
-def front_end(path):
-    sock = socket.socket(socket.AF_UNIX)
-    sock.settimeout(TIMEOUT)
-    sock.connect(path)
-    return sock
-
-
-def asks(sock):
-    """GET_FEATURES: somebody serves it."""
-    sock.sendall(struct.pack("<III", 1, 1, 0))
-    return len(sock.recv(20)) == 20
-
-
-def served(path):
-    with front_end(path) as sock:
-        return asks(sock)
-
-
-def add_disk(client, name, **more):
-    """A node and an export of that name."""
-    client.do("blockdev-add", driver="file", node_name=name,
-              filename=image(name + ".img"), **more)
-    add_export(client, name)
-
-
-def add_export(client, name, node=None, **more):
-    client.do("block-export-add", type="vhost-user-blk", id="e-" + name,
-              node_name=node or name, writable=True,
-              addr={"type": "unix", "path": f"{name}.sock"}, **more)
-
-
-def del_disk(client, name):
-    client.do("block-export-del", id="e-" + name)
-    while client.event("BLOCK_EXPORT_DELETED")["id"] != "e-" + name:
-        pass
-    client.do("blockdev-del", node_name=name)
-
-
-def state(client):
-    """All that can be configured."""
-    groups = [o["name"] for o in client.do("qom-list", path="/objects")
-              if o["type"] == "child<throttle-group>"]
-    return {
-        "nodes": sorted((n["node-name"], n["drv"], n["ro"], n["image"]["virtual-size"])
-                        for n in client.do("query-named-block-nodes", flat=True)),
-        "exports": sorted((e["id"], e["node-name"])
-                          for e in client.do("query-block-exports")),
-        "iothreads": sorted(t["id"] for t in client.do("query-iothreads")
-                            if t["id"] != "vblk-io"),
-        "limits": {g: client.do("qom-get", path=g, property="limits")
-                   for g in groups},
-    }
 
 
 def configure(client):
@@ -381,17 +233,7 @@ def sync(client, model):
         model.disks[name] = False
         if name in nodes:
             client.do("blockdev-del", node_name=name)
-        assert not os.path.exists(name + ".sock") or not served_now(name)
-
-
-def served_now(name):
-    """Whether somebody listens at all."""
-    with socket.socket(socket.AF_UNIX) as sock:
-        try:
-            sock.connect(name + ".sock")
-        except ConnectionRefusedError:
-            return False
-    return True
+        assert not os.path.exists(name + ".sock") or not listens(name + ".sock")
 
 
 def work(client, model, steps):
@@ -403,7 +245,8 @@ def work(client, model, steps):
             if left == 1:
                 client.socket.sendall(text.encode())
                 continue
-            assert client.raw(text) == {"return": {}}, (command, arguments)
+            reply = client.raw(text)
+            assert reply == {"return": {}}, (command, arguments, reply)
             model.disks[name] = after
             if after is False:
                 while client.event("BLOCK_EXPORT_DELETED")["id"] != "e-" + name:
@@ -435,16 +278,23 @@ def take_over(*args, **kwargs):
     return Process("--takeover", "t.sock", *args, **kwargs)
 
 
-@case
-def a_takeover():
+@contextlib.contextmanager
+def configured():
+    """A process with disks from both, its monitor, the front end of a disk, and
+    all that can be seen in the monitor."""
     images()
-    with take_over(*CMDLINE) as old, front_end_later("n.sock") as disk:
+    with take_over(*CMDLINE) as old:
         client = old.client()
         configure(client)
         change_command_line(client)
-        before = state(client)
-        disk.connect("n.sock")
-        assert asks(disk)
+        with front_end("n.sock") as disk:
+            assert asks(disk)
+            yield old, client, disk, state(client)
+
+
+@case
+def a_takeover():
+    with configured() as (old, client, disk, before):
         inode = os.stat("q.sock").st_ino
         with take_over(*CMDLINE) as new:
             old.wait()
@@ -466,22 +316,9 @@ def a_takeover():
     assert sorted(f for f in os.listdir() if f.endswith("sock")) == []
 
 
-def front_end_later(_path):
-    sock = socket.socket(socket.AF_UNIX)
-    sock.settimeout(TIMEOUT)
-    return sock
-
-
 @case
 def a_takeover_that_fails():
-    images()
-    with take_over(*CMDLINE) as old, front_end_later("n.sock") as disk:
-        client = old.client()
-        configure(client)
-        change_command_line(client)
-        before = state(client)
-        disk.connect("n.sock")
-        assert asks(disk)
+    with configured() as (old, client, disk, before):
         bad = (("--blockdev", "file,node-name=z,filename=nonexistent"),
                # found out when the rest is open
                ("--export", "vhost-user-blk,id=z,node-name=d-file,"
@@ -577,7 +414,7 @@ def half_a_command():
     with take_over() as old:
         client = old.client()
         client.socket.sendall(b'{"execute": "query-version", "argum')
-        until(lambda: not unread(old.pid, client), "it to be read")
+        until(lambda: not unread(client), "it to be read")
         with take_over() as new:
             old.wait()
             assert client.file.read() == b""
@@ -585,7 +422,7 @@ def half_a_command():
             new.end()
 
 
-def unread(_pid, client):
+def unread(client):
     """What the other end has not read yet."""
     import array # pylint: disable=import-outside-toplevel
     import fcntl # pylint: disable=import-outside-toplevel
@@ -721,7 +558,7 @@ def a_socket_of_nobody():
         with start_with(store) as process:
             take_messages(sock, store, "READY")
             assert sorted(store) == ["config", "monitor-m"], store
-            assert not served_now("x")
+            assert not listens("x.sock")
             add_disk(process.client(), "x")
             assert served("x.sock")
             process.end()

@@ -31,6 +31,7 @@ QUIET = ("console=ttyS0 quiet loglevel=4 panic=-1 nokaslr mitigations=off "
 CPU = {"kvm": "host", "tcg": "Nehalem,+rdrand"}
 ACCEL = {"kvm": "kvm", "tcg": "tcg,thread=multi"}
 KVM_PROBE_LIMIT = 10
+MEMORY_MIB = 256
 
 
 @dataclasses.dataclass
@@ -93,6 +94,7 @@ class Machine:
     def __init__(self, build_dir, guest_io):
         if not shutil.which(QEMU):
             raise initramfs.Missing(f"{QEMU} is missing (scripts/setup installs it)")
+        self.huge_pages = False # of 2 MiB, for the guest's memory
         self.guest_dir = f"{build_dir}/guest"
         os.makedirs(self.guest_dir, exist_ok=True)
         self.kernel, self.release = initramfs.find_kernel()
@@ -126,6 +128,11 @@ class Machine:
             f.write(f"{answer} {this_host}\n")
         return answer
 
+    def memory(self):
+        """The guest's, shared with the daemon."""
+        huge = ",hugetlb=on,hugetlbsize=2M" if self.huge_pages else ""
+        return f"memory-backend-memfd,id=mem,size={MEMORY_MIB}M,share=on{huge}"
+
     def command(self, disks, workloads, cpus, accel, settings):
         """QEMU's command line."""
         append = f"{QUIET} vblk.run={','.join(workloads)}"
@@ -133,8 +140,8 @@ class Machine:
         words = [QEMU, "-nodefaults", "-no-user-config", "-nographic", "-no-reboot",
                  "-machine", "q35,memory-backend=mem,usb=off,vmport=off",
                  "-accel", ACCEL[accel], "-cpu", CPU[accel],
-                 "-smp", str(cpus), "-m", "256M",
-                 "-object", "memory-backend-memfd,id=mem,size=256M,share=on",
+                 "-smp", str(cpus), "-m", f"{MEMORY_MIB}M",
+                 "-object", self.memory(),
                  "-serial", "stdio", "-kernel", self.kernel,
                  "-initrd", self.initrd, "-append", append]
         for index, disk in enumerate(disks):

@@ -5,7 +5,7 @@ killed and comes back by --supervise, and is taken over from by another process.
 Writes are slowed down to 150 a second while reads go on, so that requests end
 in another order than they came in. The guest sees no error.
 
-Arguments: engine, ring format (split, packed).
+Arguments: engine, ring format (split, packed), "huge" for memory in huge pages.
 """
 
 import os
@@ -17,6 +17,7 @@ import threading
 import time
 
 import harness
+import hugepages
 
 ROUNDS = 8
 TAKEOVERS = (3, 6)
@@ -93,10 +94,23 @@ class Trouble:
 
 
 def body(bench):
-    """One boot."""
+    """One boot, in the memory that is asked for."""
     if not bench.is_vblk:
         bench.skip("the guest outlives its server", "not vblk")
         return
+    if "huge" not in sys.argv[3:]:
+        crash(bench)
+        return
+    with hugepages.reserved(harness.machine.MEMORY_MIB) as there:
+        bench.machine.huge_pages = there
+        if there:
+            crash(bench)
+        else:
+            bench.skip("the guest outlives its server", "no huge pages")
+
+
+def crash(bench):
+    """One boot."""
     engine, packed = sys.argv[1], sys.argv[2] == "packed"
     export = SlowExport("disk", bench.image("disk"), engine, 2, iothreads=2)
     server = bench.daemon([export])

@@ -118,10 +118,10 @@ def add_disk(client, name, **more):
     add_export(client, name)
 
 
-def add_export(client, name, node=None, **more):
+def add_export(client, name, path=None, **more):
     client.do("block-export-add", type="vhost-user-blk", id="e-" + name,
-              node_name=node or name, writable=True,
-              addr={"type": "unix", "path": f"{name}.sock"}, **more)
+              node_name=name, writable=True,
+              addr={"type": "unix", "path": path or name + ".sock"}, **more)
 
 
 def del_disk(client, name):

@@ -1,0 +1,315 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The unit in contrib/systemd, as it is installed, under a systemd that is the
+first process of a machine of namespaces (machine.py).
+
+Usage: test-systemd.py DAEMON STEADY-GUEST UNIT
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.dirname(sys.path[0]))
+# pylint: disable=wrong-import-position
+from cases import Skip, case, main  # noqa: E402
+from machine import Machine, write  # noqa: E402
+from processes import listens, until  # noqa: E402
+from qmp import Client  # noqa: E402
+from service import add_export, del_disk, state  # noqa: E402
+
+DAEMON, GUEST, UNIT = (os.path.abspath(path) for path in sys.argv[1:4])
+TIMEOUT = 60
+BYTES = 4 << 20
+MONITOR = (" --allow-path /srv --allow-path /run/vblk --chardev socket,id=m,path=/run/vblk/{}.qmp,server=on,"
+           "wait=off --monitor chardev=m")
+MACHINE = None # the one of all cases
+COUNT = {"kills": 0, "requests": 0, "bytes": 0}
+
+
+class Unit:
+    """An instance of the unit, with an image of its name; stopped at the end of
+    the block."""
+
+    def __init__(self, name, more="", node="cache=none,aio=native"):
+        self.name = name
+        self.unit = f"vblk-storage-daemon@{name}.service"
+        self.socket = MACHINE.path(f"/run/vblk/{name}.sock")
+        self.image(name + ".img")
+        self.configure(f"--drive file=/srv/{name}.img,{node},id={name},"
+                       f"socket=/run/vblk/{name}.sock {more}")
+
+    @staticmethod
+    def image(name):
+        """A new one."""
+        with open(f"{MACHINE.srv}/{name}", "wb") as file:
+            file.truncate(BYTES)
+
+    def configure(self, options):
+        """From the next start on."""
+        write(MACHINE.path(f"/etc/vblk/{self.name}.conf"), f"OPTIONS={options}\n")
+
+    def do(self, verb, *more, status=0):
+        """What systemctl says."""
+        return MACHINE.run("systemctl", verb, *more, self.unit, status=status)
+
+    def show(self, name):
+        """A property."""
+        return self.do("show", "--value", "--property", name).strip()
+
+    def pid(self):
+        """The main process, as the machine counts."""
+        return int(self.show("MainPID"))
+
+    def log(self):
+        """The daemon's lines."""
+        MACHINE.run("journalctl", "--sync")
+        return MACHINE.run("journalctl", "--output=cat", "--no-pager", "--quiet",
+                           "--identifier=vblk-storage-daemon", "--unit",
+                           self.unit).splitlines()
+
+    def is_another(self, pid):
+        """Whether another process serves."""
+        return self.show("ActiveState") == "active" and self.pid() not in (0, pid)
+
+    def kill(self):
+        """Returns when another process serves."""
+        pid = self.pid()
+        self.do("kill", "--kill-who=main", "--signal=KILL")
+        COUNT["kills"] += 1
+        until(lambda: self.is_another(pid), lambda: self.do("status", status=None))
+
+    def monitor(self):
+        """A new client."""
+        return Client(MACHINE.path(f"/run/vblk/{self.name}.qmp"))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        self.do("stop")
+        self.do("reset-failed", status=None)
+
+
+class Guest:
+    """A verifying load on a disk, until the end of the block."""
+
+    def __init__(self, path):
+        self.process = subprocess.Popen(
+            [GUEST, path, str(BYTES)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True)
+        self.served_by(1)
+
+    def served_by(self, number):
+        """Waits until the disk works by its N-th connection."""
+        line = self.process.stdout.readline()
+        assert line == f"served {number}\n", line + self.process.stdout.read()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *unused):
+        if kind:
+            self.process.kill()
+        output, _ = self.process.communicate(timeout=TIMEOUT)
+        if not kind:
+            assert self.process.returncode == 0, output
+            requests, verified = re.findall(r"\d+", output)
+            COUNT["requests"] += int(requests)
+            COUNT["bytes"] += int(verified)
+
+
+def listening(path):
+    """The kernel's number of the socket that listens on a path."""
+    with open("/proc/net/unix", encoding="utf-8") as file:
+        lines = [line.split() for line in file]
+    return [line[6] for line in lines if line[3] == "00010000" and line[-1] == path]
+
+
+@contextlib.contextmanager
+def nbd_server(path):
+    """An image behind a socket."""
+    if not shutil.which("qemu-nbd"):
+        raise Skip("qemu-nbd is not installed")
+    with subprocess.Popen(["qemu-nbd", "-t", "-e", "0", "-f", "raw", "-k", path,
+                           MACHINE.srv + "/nbd.img"], stderr=subprocess.DEVNULL) as process:
+        try:
+            until(lambda: listens(path), "qemu-nbd")
+            yield process
+        finally:
+            process.kill()
+
+
+@case
+def it_is_active_when_it_serves():
+    """And not before: its image does not answer at first."""
+    path = MACHINE.srv + "/nbd"
+    with Unit("nbd") as unit, nbd_server(path) as server:
+        unit.configure("--blockdev nbd,node-name=n,server.type=unix,server.path=/srv/nbd "
+                       "--export vhost-user-blk,id=e,node-name=n,writable=on,"
+                       "addr.type=unix,addr.path=/run/vblk/nbd.sock")
+        server.send_signal(signal.SIGSTOP)
+        unit.do("start", "--no-block")
+        def waits():
+            with open("/proc/net/unix", encoding="utf-8") as file:
+                return sum(line.endswith(path + "\n") for line in file) > 1
+        until(waits, "a connection to the image")
+        assert unit.show("ActiveState") == "activating"
+        server.send_signal(signal.SIGCONT)
+        unit.do("start") # the job that is there
+        assert unit.show("ActiveState") == "active"
+        with Guest(unit.socket):
+            pass
+
+
+@case
+def kills_are_survived():
+    with Unit("a") as unit:
+        unit.do("start")
+        before = listening("/run/vblk/a.sock")
+        assert len(before) == 1
+        with Guest(unit.socket) as guest:
+            for i in range(5):
+                unit.kill()
+                guest.served_by(2 + i)
+                assert listening("/run/vblk/a.sock") == before
+                assert unit.show("NFileDescriptorStore") == "1"
+        assert unit.show("NRestarts") == "5"
+        assert unit.log() == [], unit.log()
+
+
+def add_disk(client, name):
+    """By way of the monitor."""
+    Unit.image(name + ".img")
+    client.do("blockdev-add", driver="file", node_name=name,
+              filename=f"/srv/{name}.img", aio="native", cache={"direct": True})
+    add_export(client, name, path=f"/run/vblk/{name}.sock")
+
+
+@case
+def what_a_monitor_was_told_is_there_again():
+    with Unit("b", MONITOR.format("b")) as unit:
+        unit.do("start")
+        client = unit.monitor()
+        add_disk(client, "b1")
+        add_disk(client, "b2")
+        del_disk(client, "b2")
+        before = state(client)
+        assert [e[0] for e in before["exports"]] == ["b", "e-b1"], before
+        with Guest(MACHINE.path("/run/vblk/b1.sock")) as guest, Guest(unit.socket) as own:
+            for i in range(3):
+                unit.kill()
+                guest.served_by(2 + i)
+                own.served_by(2 + i)
+                assert state(unit.monitor()) == before
+        # two disks, the monitor, the journal
+        assert unit.show("NFileDescriptorStore") == "4"
+
+
+@case
+def a_stop_is_the_end():
+    """Under load: what the guest had sent is done, or waits for the next start,
+    which knows nothing of what monitors had added."""
+    with Unit("c", MONITOR.format("c")) as unit:
+        unit.do("start")
+        with Guest(unit.socket) as guest:
+            client = unit.monitor()
+            before = state(client)
+            add_disk(client, "c1")
+            unit.do("stop")
+            assert unit.show("Result") == "success"
+            assert unit.show("ExecMainStatus") == "0"
+            assert unit.show("NFileDescriptorStore") == "0"
+            assert not [f for f in os.listdir(MACHINE.path("/run/vblk"))
+                        if f.startswith("c")]
+            unit.do("start")
+            guest.served_by(2)
+            assert state(unit.monitor()) == before
+            pid = unit.pid()
+            unit.do("restart")
+            assert unit.is_another(pid)
+            guest.served_by(3)
+        assert unit.log() == [], unit.log()
+
+
+@case
+def one_that_cannot_start_says_why():
+    with Unit("d") as unit:
+        unit.configure("--drive file=/srv/nonexistent.img")
+        said = unit.do("start", status=1)
+        assert "failed" in said, said
+        until(lambda: unit.show("ActiveState") == "failed", "an end of it")
+        lines = unit.log()
+        assert len(set(lines)) == 1 and "'/srv/nonexistent.img'" in lines[0] and \
+            "No such file or directory" in lines[0], lines
+        assert len(lines) == 10, len(lines)
+
+
+@case
+def a_crash_loop_ends():
+    with Unit("e") as unit:
+        unit.do("start")
+        def crashes():
+            unit.do("kill", "--kill-who=main", "--signal=KILL", status=None)
+            return unit.show("ActiveState") == "failed"
+        until(crashes, "the end")
+        assert unit.show("NRestarts") == "10", unit.show("NRestarts")
+        assert unit.show("NFileDescriptorStore") == "0"
+        # until somebody has looked at it
+        unit.do("start", status=1)
+        unit.do("reset-failed")
+        unit.do("start")
+        with Guest(unit.socket):
+            pass
+
+
+@case
+def every_engine_works_in_the_sandbox():
+    for node in ("cache=writeback,aio=threads", "cache=none,aio=native",
+                 "cache=none,aio=io_uring", "cache=none,aio=auto"):
+        with Unit("f", "--sandbox on", node) as unit:
+            unit.do("start")
+            with Guest(unit.socket) as guest:
+                with open(f"/proc/{MACHINE.outside(unit.pid())}/status",
+                          encoding="ascii") as file:
+                    status = file.read()
+                assert "NoNewPrivs:\t1" in status and "Seccomp:\t2" in status
+                unit.kill()
+                guest.served_by(2)
+            assert unit.log() == [], unit.log()
+
+
+@case
+def instances_share_the_folder():
+    with Unit("g") as one, Unit("h") as other:
+        one.do("start")
+        other.do("start")
+        with Guest(other.socket):
+            one.do("stop")
+            assert os.path.exists(other.socket)
+            one.do("start")
+            with Guest(one.socket):
+                pass
+
+
+def run_all():
+    """All cases on one machine."""
+    global MACHINE # pylint: disable=global-statement
+    try:
+        with Machine(DAEMON, UNIT) as machine:
+            MACHINE = machine
+            status = main(sys.argv[4:])
+            print(f"# {COUNT['kills']} kills, {COUNT['requests']} requests, "
+                  f"{COUNT['bytes'] >> 20} MiB verified")
+            return status
+    except Skip as reason:
+        print(f"1..0 # SKIP {reason}")
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_all())

@@ -145,10 +145,11 @@ static void abandon(VirtIOBlockReq *req)
     request_put(queue, req);
 }
 
-/* Nothing of it was done: blk_channel_cancel(). */
+/* Nothing of it was done: blk_channel_cancel(). At other times the kernel may
+ * say so, of a request for which io_uring finds no worker. */
 static bool is_left(const VirtIOBlockQueue *queue, int ret)
 {
-    return ret == -ECANCELED && queue->leaves;
+    return ret == -ECANCELED && queue->stop_done && queue->leaves;
 }
 
 static void settle_failed(VirtIOBlockReq *req, int ret)
@@ -629,6 +630,7 @@ void virtio_blk_queue_start(VirtIOBlockQueue *queue, VirtQueue *vq)
     assert_home(queue->conf.ctx);
     g_assert(!queue->vq);
     queue->vq = vq;
+    queue->leaves = false;
     queue->polling = false;
     queue->warned = false;
     queue->bh = aio_bh_new(queue->conf.ctx, queue_bh, queue);

@@ -171,6 +171,38 @@ static void test_stop(const ServerKind *kind)
     guest_blk_kill(guest);
 }
 
+/*
+ * What fails as if it had been cancelled has failed, unless the ring is being
+ * taken away: also after it once was, and went on.
+ */
+static void test_not_cancelled(const ServerKind *kind)
+{
+    static const char blockdev[] =
+        "driver=blkdebug,node-name=n0,image.driver=null-co,image.size=1M,"
+        "image.read-zeroes=on,inject-error.0.event=none,"
+        "inject-error.0.iotype=write,inject-error.0.errno=125,"
+        "inject-error.0.immediately=on";
+    BlkServerConf conf = { .blockdev = blockdev };
+    GuestBlkConf guest_conf = { .num_queues = 1, .queue_size = 128 };
+    uint8_t block[4096] = { 1 };
+    GuestBlk *guest;
+    Service service;
+
+    service_start(&service, kind, 1 << 20, &conf);
+    guest = guest_blk_new_socket(blk_server_path(service.server), &guest_conf);
+    guest_blk_keep_inflight(guest);
+    guest_blk_start(guest);
+    for (unsigned i = 0; i < 3; i++) {
+        guest_blk_send_memory(guest);
+        g_assert_cmpuint(guest_blk_write(guest, 0, block, sizeof(block)), ==,
+                         VIRTIO_BLK_S_IOERR);
+        g_assert_cmpuint(guest_blk_read(guest, 0, block, sizeof(block)), ==,
+                         VIRTIO_BLK_S_OK);
+    }
+    guest_blk_free(guest);
+    service_stop(&service);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -182,5 +214,6 @@ int main(int argc, char **argv)
     servers_add("vhost-user-blk-drain", "reset", test_reset);
     servers_add("vhost-user-blk-drain", "killed", test_killed);
     servers_add("vhost-user-blk-drain", "stop", test_stop);
+    servers_add("vhost-user-blk-drain", "not-cancelled", test_not_cancelled);
     return g_test_run();
 }

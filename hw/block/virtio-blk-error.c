@@ -46,6 +46,7 @@ typedef struct ErrorNews {
     unsigned n_held;          /* also those that are being tried again */
     bool nospace;             /* all that halted us was that */
     bool recovered;           /* since the main thread last looked */
+    bool over;                /* a rest; queues may have dropped kicks in it */
     bool report_is_news;
     VirtIOBlockError halt, report;
 } ErrorNews;
@@ -141,6 +142,7 @@ void virtio_blk_errors_unhold(VirtIOBlockErrors *errors, bool recovered)
     g_assert(errors->news.n_held > 0);
     errors->news.recovered |= recovered;
     if (--errors->news.n_held == 0) {
+        errors->news.over |= errors->news.halted;
         set_halted(errors, false);
     }
     pthread_mutex_unlock(&errors->mutex);
@@ -206,6 +208,7 @@ static ErrorNews take_news(VirtIOBlockErrors *errors)
     pthread_mutex_lock(&errors->mutex);
     news = errors->news;
     errors->news.recovered = false;
+    errors->news.over = false;
     if (errors->report_timer.armed) {
         news.report_is_news = false;
     } else {
@@ -227,6 +230,9 @@ static void look_bh(void *opaque)
         enter_halt(errors, &news);
     } else if (!news.halted && errors->state == HALTED) {
         go_on(errors);
+    }
+    /* also of a rest that nobody here has seen */
+    if (news.over && !news.halted) {
         errors->wake(errors->wake_opaque);
     }
     if (news.report_is_news) {

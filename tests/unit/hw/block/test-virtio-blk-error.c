@@ -6,6 +6,7 @@
 #include "blk-rig.h"
 #include "guest-blk.h"
 #include "ram-disk.h"
+#include "hw/block/virtio-blk-error.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -628,6 +629,47 @@ static void test_storm(Fixture *f, gconstpointer data)
     g_rand_free(rand);
 }
 
+static void count_wake(void *opaque)
+{
+    unsigned *woken = opaque;
+
+    (*woken)++;
+}
+
+/* One queue holds a request and gets rid of it before the main thread looks.
+ * Another one may have dropped a kick meanwhile, and has to look again. */
+static void test_short_rest(Fixture *f, gconstpointer data)
+{
+    VirtIOBlockConf conf = { .name = "x", .werror = BLOCKDEV_ON_ERROR_STOP };
+    VirtIOBlockError failed = {
+        .op = BLOCK_WRITE, .error = EIO,
+        .action = BLOCK_ERROR_ACTION_STOP,
+    };
+    AioContext *ctx = blk_rig_main_context(f->rig);
+    unsigned woken = 0;
+    VirtIOBlockErrors *errors = virtio_blk_errors_new(&conf, count_wake,
+                                                      &woken);
+
+    for (unsigned i = 1; i <= 3; i++) {
+        virtio_blk_errors_hold(errors, &failed);
+        g_assert_true(virtio_blk_errors_halted(errors));
+        virtio_blk_errors_unhold(errors, true);
+        g_assert_false(virtio_blk_errors_halted(errors));
+        while (aio_poll(ctx, false)) {
+        }
+        g_assert_cmpuint(woken, ==, i);
+    }
+    virtio_blk_errors_hold(errors, &failed); /* and of a longer one, once */
+    while (aio_poll(ctx, false)) {
+    }
+    g_assert_cmpuint(woken, ==, 3);
+    virtio_blk_errors_unhold(errors, false);
+    while (aio_poll(ctx, false)) {
+    }
+    g_assert_cmpuint(woken, ==, 4);
+    virtio_blk_errors_free(errors);
+}
+
 #define ADD(path, fn, policy, flags) \
     g_test_add("/virtio-blk/error/" path, Fixture, \
                GUINT_TO_POINTER(BLOCKDEV_ON_ERROR_##policy | (flags)), \
@@ -662,5 +704,6 @@ int main(int argc, char **argv)
     ADD("queues", test_queues, STOP, 0);
     ADD("queues-stop-in-turn", test_queues_stop_in_turn, STOP, 0);
     ADD("storm", test_storm, STOP, 0);
+    ADD("short-rest", test_short_rest, STOP, 0);
     return g_test_run();
 }

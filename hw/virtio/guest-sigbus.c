@@ -75,7 +75,8 @@ static bool replace_page(uintptr_t addr)
 
 static void sigbus_handler(int sig, siginfo_t *info, void *context)
 {
-    bool is_fault = info->si_code > 0;
+    /* of memory that is not there; what is misaligned stays so */
+    bool is_fault = info->si_code > 0 && info->si_code != BUS_ADRALN;
 
     if (is_fault && replace_page((uintptr_t)info->si_addr)) {
         return;
@@ -83,7 +84,7 @@ static void sigbus_handler(int sig, siginfo_t *info, void *context)
     /* Not ours: whoever was there before us (or the default action) gets it
      * when the instruction faults again. */
     sigaction(SIGBUS, &previous_action, NULL);
-    if (!is_fault) {
+    if (info->si_code <= 0) {
         raise(SIGBUS);
     }
 }

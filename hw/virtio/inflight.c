@@ -50,10 +50,12 @@ Inflight *inflight_map(int fd, uint64_t offset, uint64_t bytes,
     GuestMapping *mapping;
 
     if (!num_queues || !queue_size || queue_size > VIRTQUEUE_MAX_SIZE ||
+        offset % REGION_ALIGN != 0 ||
         bytes != inflight_bytes(num_queues, queue_size)) {
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
-                    "in-flight area of %" PRIu64 " bytes for %u queues of %u "
-                    "is not one of ours", bytes, num_queues, queue_size);
+                    "in-flight area of %" PRIu64 " bytes at %" PRIu64
+                    " for %u queues of %u is not one of ours", bytes, offset,
+                    num_queues, queue_size);
         return NULL;
     }
     mapping = guest_mapping_new(fd, offset, bytes, error);

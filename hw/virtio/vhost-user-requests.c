@@ -266,9 +266,6 @@ static bool get_vring_base(VhostUserSession *s, VhostUserMessage *msg,
     VhostUserVringState state = { ring->index, ring->base };
 
     vhost_user_ring_drop_kick(ring);
-    if (s->env.inflight) {
-        inflight_forget_ring(s->env.inflight, ring->index);
-    }
     vhost_user_session_reply(s, &state, sizeof(state));
     return true;
 }

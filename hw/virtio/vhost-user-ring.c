@@ -376,6 +376,7 @@ bool vhost_user_ring_start(VhostUserRing *ring, const VhostUserRingEnv *env,
         return false;
     }
     ring->state = VHOST_USER_RING_RUNNING;
+    ring->settled = false;
     ring->resubmits = virtqueue_resubmits(ring->vq);
     aio_bh_run_sync(ring->dev->ops->queue_context(ring->dev, ring->index),
                     start_bh, ring);
@@ -391,6 +392,7 @@ static void stopped_bh(void *opaque)
     ring->broken = virtqueue_is_broken(ring->vq);
     g_clear_pointer(&ring->vq, virtqueue_free);
     ring->state = VHOST_USER_RING_STOPPED;
+    ring->settled = !ring->resumes;
     ring->stopped(ring->stopped_opaque);
 }
 

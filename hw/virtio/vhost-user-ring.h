@@ -53,6 +53,7 @@ typedef struct VhostUserRing {
     bool failed;    /* to start: not tried again before something changes */
     bool resumes;   /* set before it is stopped: whoever starts it again has
                        the record of what is in flight */
+    bool settled;   /* stopped so that nothing of it is in flight any more */
     AioFn *stopped; /* when STOPPING ends */
     void *stopped_opaque;
 } VhostUserRing;

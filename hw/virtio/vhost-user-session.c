@@ -136,6 +136,21 @@ static void execute_message(VhostUserSession *s)
     finish_message(s, error);
 }
 
+/*
+ * The next start of a ring that has come to its end may be that of another
+ * ring in the same memory: the guest was reset. What a ring had in flight that
+ * did not run here, or was left in the middle, stays on record.
+ */
+static void forget_settled(VhostUserSession *s)
+{
+    for (unsigned i = 0; s->env.inflight && i < s->dev->num_queues; i++) {
+        if (s->rings[i].settled) {
+            inflight_forget_ring(s->env.inflight, i);
+            s->rings[i].settled = false;
+        }
+    }
+}
+
 /* A ring has stopped; the last one lets things go on. */
 static void ring_stopped(void *opaque)
 {
@@ -149,6 +164,7 @@ static void ring_stopped(void *opaque)
         return;
     }
     s->state = SESSION_READING;
+    forget_settled(s);
     execute_message(s);
     if (s->state == SESSION_READING && s->handover) {
         vhost_user_session_close(s);

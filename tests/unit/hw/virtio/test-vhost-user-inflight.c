@@ -59,7 +59,7 @@ static void resume_ring(Front *f, uint32_t base)
 
 /* A back end cannot crash within its test: the memory is put back to what it
  * was when the request was in flight, and somebody else takes over. */
-static void crash_with(bool iothread, uint64_t features)
+static void crash_with(bool iothread, uint64_t features, bool give_up)
 {
     g_autoptr(Front) f = front_running(iothread, features);
     VhostUserInflight area;
@@ -83,6 +83,10 @@ static void crash_with(bool iothread, uint64_t features)
     front_connect(f);
     front_negotiate(f, features | VHOST_USER_F_PROTOCOL_FEATURES_BIT);
     g_assert_cmpuint(set_area(f, &area, fd), ==, 0);
+    if (give_up) {
+        front_get_base(f, 0); /* it could not start all: it takes all back */
+        g_assert_cmpuint(set_area(f, &area, fd), ==, 0);
+    }
     resume_ring(f, virtio_ring_initial_base(f->rings[0]));
     front_expect_answer(f, 0, 7);
     for (unsigned i = 0; i < 3 * FRONT_RING_SIZE; i++) {
@@ -94,17 +98,24 @@ static void crash_with(bool iothread, uint64_t features)
 
 static void test_crash_split(gconstpointer opaque)
 {
-    crash_with(opaque != NULL, PLAIN);
+    crash_with(opaque != NULL, PLAIN, false);
 }
 
 static void test_crash_packed(gconstpointer opaque)
 {
-    crash_with(opaque != NULL, PACKED);
+    crash_with(opaque != NULL, PACKED, false);
+}
+
+/* A ring that is taken back before it ran has still in flight what it had. */
+static void test_crash_given_up(gconstpointer opaque)
+{
+    crash_with(opaque != NULL, PLAIN, true);
+    crash_with(opaque != NULL, PACKED, true);
 }
 
 /* A ring that was given back starts where the front end says: a guest that
  * was reset begins anew, whatever the area remembers. */
-static void given_back_with(uint64_t features)
+static void given_back_with(uint64_t features, uint32_t request)
 {
     g_autoptr(Front) f = front_running(false, features);
     VhostUserInflight area;
@@ -114,16 +125,30 @@ static void given_back_with(uint64_t features)
     for (unsigned i = 0; i < 5; i++) {
         front_roundtrip(f, 0, i);
     }
-    front_get_base(f, 0);
+    if (request == VHOST_USER_GET_VRING_BASE) {
+        front_get_base(f, 0);
+    } else if (request == VHOST_USER_SET_STATUS) {
+        g_assert_cmpuint(front_call_u64(f, request, 0), ==, 0);
+    } else {
+        g_assert_cmpuint(front_call(f, request, NULL, 0), ==, 0);
+    }
     front_set_up_ring(f, 0, features);
+    front_enable(f, 0, 1);
     front_roundtrip(f, 0, 9);
     close(fd);
 }
 
 static void test_given_back(gconstpointer opaque)
 {
-    given_back_with(PLAIN);
-    given_back_with(PACKED);
+    static const uint32_t requests[] = {
+        VHOST_USER_GET_VRING_BASE, VHOST_USER_RESET_OWNER,
+        VHOST_USER_SET_STATUS,
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(requests); i++) {
+        given_back_with(PLAIN, requests[i]);
+        given_back_with(PACKED, requests[i]);
+    }
 }
 
 static void test_refused(gconstpointer opaque)
@@ -135,6 +160,10 @@ static void test_refused(gconstpointer opaque)
 
     bad = area;
     bad.mmap_size++;
+    g_assert_cmpuint(set_area(f, &bad, fd), ==, 1);
+    front_expect_log("is not one of ours");
+    bad = area;
+    bad.mmap_offset = 4; /* its counters would be misaligned */
     g_assert_cmpuint(set_area(f, &bad, fd), ==, 1);
     front_expect_log("is not one of ours");
     bad = area;
@@ -178,6 +207,7 @@ static void test_overwritten(gconstpointer opaque)
 static const FrontCase cases[] = {
     { "crash-split", test_crash_split, true },
     { "crash-packed", test_crash_packed, true },
+    { "crash-given-up", test_crash_given_up, true },
     { "given-back", test_given_back },
     { "refused", test_refused },
     { "overwritten", test_overwritten },

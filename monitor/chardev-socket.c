@@ -158,6 +158,7 @@ static bool listen_kept(ChardevSocket *s, const char *id, const char *path)
     }
     if (!listener_is_at(fd, path, &s->identity) ||
         fcntl(fd, F_SETFL, O_NONBLOCK) < 0) {
+        monitor_forget_listener(id); /* there will be another of that name */
         close(fd);
         return false;
     }

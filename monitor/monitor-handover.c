@@ -111,6 +111,13 @@ int monitor_inherited_client(const char *id, bool *negotiated)
     return take(&from->client_fd);
 }
 
+void monitor_forget_listener(const char *id)
+{
+    if (keeper) {
+        keeper->forget(id);
+    }
+}
+
 void monitor_keep_listener(const char *id, int listen_fd)
 {
     if (keeper) {

@@ -12,5 +12,7 @@ int monitor_inherited_client(const char *id, bool *negotiated);
 
 /* @listen_fd is to be there for the next process. */
 void monitor_keep_listener(const char *id, int listen_fd);
+/* None of that chardev is kept. */
+void monitor_forget_listener(const char *id);
 
 #endif

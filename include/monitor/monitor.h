@@ -43,6 +43,7 @@ void monitor_take_over_end(void);
 typedef struct MonitorKeeper {
     int (*take)(const char *id); /* the caller's, or -1 */
     void (*keep)(const char *id, int listen_fd);
+    void (*forget)(const char *id);
 } MonitorKeeper;
 void monitor_set_keeper(const MonitorKeeper *keeper);
 

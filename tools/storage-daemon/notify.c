@@ -323,14 +323,14 @@ void notify_forget_fd(const char *name)
     }
 }
 
-void notify_forget_rest(const char *prefix, bool (*needed)(const char *name))
+void notify_forget_rest(bool (*needed)(const char *name))
 {
     GHashTableIter iter;
     gpointer name, value;
 
     g_hash_table_iter_init(&iter, kept);
     while (g_hash_table_iter_next(&iter, &name, &value)) {
-        if (g_str_has_prefix(name, prefix) && !needed(name)) {
+        if (!needed(name)) {
             notify_forget_fd(name);
             close(GPOINTER_TO_INT(value) - 1);
             g_hash_table_iter_remove(&iter);

@@ -52,10 +52,8 @@ int notify_take_fd(const char *name);
 /* A copy is kept until it is forgotten or the service stops for good. */
 void notify_store_fd(const char *name, int fd);
 void notify_forget_fd(const char *name);
-/* All that nobody took whose name begins with @prefix, unless it is @needed
- * later on. */
-void notify_forget_rest(const char *prefix,
-                        bool (*needed)(const char *name));
+/* All that nobody took, unless it is @needed later on. */
+void notify_forget_rest(bool (*needed)(const char *name));
 
 /* --- What both sides of the supervisor's socket use --- */
 

@@ -234,9 +234,18 @@ static void keep_listener(const char *id, int fd)
     notify_store_fd(name, fd);
 }
 
+static void forget_listener(const char *id)
+{
+    g_autofree char *name = notify_fd_name("monitor", id);
+
+    notify_forget_fd(name);
+}
+
 void succession_prepare(Daemon *daemon)
 {
-    static const MonitorKeeper keeper = { take_listener, keep_listener };
+    static const MonitorKeeper keeper = {
+        take_listener, keep_listener, forget_listener,
+    };
 
     monitor_hold();
     monitor_set_keeper(&keeper);
@@ -248,7 +257,7 @@ void succession_prepare(Daemon *daemon)
  * socket: who connects there would wait for nobody. */
 void succession_admit_monitors(void)
 {
-    notify_forget_rest("listen-", replay_waits_for_socket);
+    notify_forget_rest(replay_waits_for_socket);
     settings_keep();
     monitor_go_on();
     monitor_take_over_end();

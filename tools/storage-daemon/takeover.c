@@ -7,6 +7,7 @@
 
 #include "notify.h"
 #include "takeover-socket.h"
+#include "block/listener.h"
 #include "block/log.h"
 
 #include <gio/gio.h>
@@ -80,12 +81,26 @@ static char *kept_name(const char *path)
     return notify_fd_name("takeover", full);
 }
 
-bool takeover_begin(const char *path, Handover **handover, GError **error)
+/* A process that ended well has removed the file: nobody would get there. */
+static int take_kept(const char *path)
 {
     g_autofree char *name = kept_name(path);
+    int fd = notify_take_fd(name);
+    struct stat identity;
+
+    if (fd >= 0 && !listener_is_at(fd, path, &identity)) {
+        notify_forget_fd(name);
+        close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
+bool takeover_begin(const char *path, Handover **handover, GError **error)
+{
     GError *err = NULL;
 
-    state.handed_listen_fd = notify_take_fd(name);
+    state.handed_listen_fd = take_kept(path);
     if (state.handed_listen_fd >= 0) {
         return true; /* it is ours, and its process is dead */
     }

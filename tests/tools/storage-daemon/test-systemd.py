@@ -214,8 +214,9 @@ def what_a_monitor_was_told_is_there_again():
 def a_stop_is_the_end():
     """Under load: what the guest had sent is done, or waits for the next start,
     which knows nothing of what monitors had added."""
-    with Unit("c", MONITOR.format("c")) as unit:
+    with Unit("c", MONITOR.format("c") + " --takeover /run/vblk/c.takeover") as unit:
         unit.do("start")
+        sockets = sorted(os.listdir(MACHINE.path("/run/vblk")))
         with Guest(unit.socket) as guest:
             client = unit.monitor()
             before = state(client)
@@ -233,6 +234,11 @@ def a_stop_is_the_end():
             unit.do("restart")
             assert unit.is_another(pid)
             guest.served_by(3)
+        # what systemd has kept meanwhile is of no use: its files are gone
+        for path in sockets:
+            assert len(listening("/run/vblk/" + path)) == 1, path
+        # the export, the monitor, the journal, the successor's way in
+        assert unit.show("NFileDescriptorStore") == "4"
         assert unit.log() == [], unit.log()
 
 

@@ -31,42 +31,54 @@ static bool fail_errno(GError **error, const char *what, const char *path)
 }
 
 /* The parent's whole life after the fork. */
-static void G_GNUC_NORETURN wait_for_child(int fd, pid_t child)
+static void G_GNUC_NORETURN wait_for_server(int fd, pid_t between)
 {
     char byte;
     ssize_t got;
-    int status;
 
+    while (waitpid(between, NULL, 0) < 0 && errno == EINTR) {
+    }
     do {
         got = read(fd, &byte, 1);
     } while (got < 0 && errno == EINTR);
-    if (got == 1) {
-        _exit(EXIT_SUCCESS);
+    _exit(got == 1 ? EXIT_SUCCESS : EXIT_FAILURE); /* it has said why */
+}
+
+/*
+ * By way of a process that ends at once: the server is a child of init, or of
+ * whoever else looks after orphans, from the start. To systemd, a main process
+ * that is not its child is one to be killed without a wait.
+ */
+static bool fork_twice(int ready_pipe[2], GError **error)
+{
+    pid_t child = fork();
+
+    if (child > 0) {
+        close(ready_pipe[1]);
+        wait_for_server(ready_pipe[0], child);
     }
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    if (child == 0) {
+        setsid();
+        child = fork();
+        if (child > 0) {
+            _exit(EXIT_SUCCESS);
+        }
     }
-    _exit(EXIT_FAILURE); /* the child has said why */
+    return child == 0 || fail_errno(error, "--daemonize: cannot fork", NULL);
 }
 
 bool background_start(GError **error)
 {
     int fds[2];
-    pid_t child;
 
     if (pipe2(fds, O_CLOEXEC) < 0) {
         return fail_errno(error, "--daemonize: cannot make a pipe", NULL);
     }
-    child = fork();
-    if (child < 0) {
-        return fail_errno(error, "--daemonize: cannot fork", NULL);
-    }
-    if (child > 0) {
-        close(fds[1]);
-        wait_for_child(fds[0], child);
+    if (!fork_twice(fds, error)) {
+        return false;
     }
     close(fds[0]);
     ready_fd = fds[1];
-    setsid();
     return true;
 }
 

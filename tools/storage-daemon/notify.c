@@ -14,15 +14,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <gio/gio.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #define LISTEN_FDS_START 3
-#define SUPERVISOR_PATIENCE_S 5
+#define PATIENCE_MS 5000
 
 static int notify_fd = -1;
+static int barrier[2] = { -1, -1 }; /* a pipe; the sandbox allows no new one */
 static GHashTable *kept; /* name -> descriptor + 1 */
 
 bool notify_is_supervised(void)
@@ -166,6 +168,31 @@ void notify_stopping(void)
     tell("STOPPING=1");
 }
 
+static void close_barrier(void)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(barrier); i++) {
+        if (barrier[i] >= 0) {
+            close(barrier[i]);
+            barrier[i] = -1;
+        }
+    }
+}
+
+/* sd_notify_barrier(3): its copy of the pipe's end is closed in its turn. */
+void notify_wait_until_heard(void)
+{
+    struct pollfd pfd = { .fd = barrier[0] };
+
+    if (notify_fd >= 0 && barrier[0] >= 0 &&
+        notify_send(notify_fd, "BARRIER=1", &barrier[1], 1)) {
+        close(barrier[1]);
+        barrier[1] = -1;
+        while (poll(&pfd, 1, PATIENCE_MS) < 0 && errno == EINTR) {
+        }
+    }
+    close_barrier();
+}
+
 /* --- The store --- */
 
 char *notify_fd_name(const char *kind, const char *id)
@@ -237,7 +264,7 @@ static void keep_all(char *text, const int *fds, unsigned n_fds)
 
 static void take_from_supervisor(void)
 {
-    struct timeval patience = { .tv_sec = SUPERVISOR_PATIENCE_S };
+    struct timeval patience = { .tv_sec = PATIENCE_MS / 1000 };
     g_autofree char *text = g_malloc(NOTIFY_MAX_BYTES + 1);
     int fds[NOTIFY_MAX_FDS];
     unsigned n_fds;
@@ -261,6 +288,9 @@ void notify_open(void)
         take_from_supervisor();
     } else {
         notify_fd = connect_systemd();
+        if (notify_fd >= 0 && pipe2(barrier, O_CLOEXEC) < 0) {
+            log_warn("cannot make a pipe: %s", g_strerror(errno));
+        }
         take_from_systemd();
     }
     g_unsetenv(NOTIFY_SUPERVISOR_ENV);
@@ -285,6 +315,7 @@ void notify_close(void)
         close(GPOINTER_TO_INT(value) - 1);
     }
     g_clear_pointer(&kept, g_hash_table_unref);
+    close_barrier();
     if (notify_fd >= 0) {
         close(notify_fd);
         notify_fd = -1;

@@ -42,6 +42,9 @@ void notify_close(void);
 /* All is served; @taken_over: that another process served before. */
 void notify_ready(bool taken_over);
 void notify_stopping(void); /* nothing new is */
+/* systemd has acted on what it was sent until now, by whomever, or does not
+ * answer; once in a process. Waits for some seconds at most. */
+void notify_wait_until_heard(void);
 
 /* "listen-ID", with an id that any store takes. Caller frees. */
 char *notify_fd_name(const char *kind, const char *id);

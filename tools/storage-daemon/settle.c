@@ -8,6 +8,7 @@
 #include "background.h"
 #include "export.h"
 #include "notify.h"
+#include "takeover.h"
 #include "block/engine.h"
 #include "monitor/monitor.h"
 
@@ -70,10 +71,13 @@ bool settle(Daemon *daemon, GError **error)
            background_leave(error) && confine(daemon, error);
 }
 
+/* In this order: systemd has to know of us when a command that it waits for has
+ * ended, or the process before us. */
 void settle_ready(const Daemon *daemon, bool taken_over)
 {
+    notify_ready(taken_over);
+    takeover_settled();
     if (!daemon->supervised) {
         background_ready();
     }
-    notify_ready(taken_over);
 }

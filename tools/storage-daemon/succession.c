@@ -145,6 +145,8 @@ void succession_give(Daemon *daemon)
     } else if (takeover_give(daemon->handover, &word)) {
         given(word);
         daemon->stop_asked = daemon->stopped = true;
+        daemon->failed = notify_is_open() && !daemon->supervised &&
+                         !takeover_is_known();
         return;
     }
     drop_rest(daemon->handover);

@@ -7,7 +7,8 @@
  *     hello (version)  ------------>  drains, closes its images
  *     <-----------  records with descriptors, then end; or refused
  *     ready  ---------------------->
- *     <-------------------  commit    and ends
+ *     <-------------------  commit
+ *     settled  ------------------->   ends
  *
  * Who is to serve is decided at one place: the old process serves until it has
  * sent "commit", the new one from when it has that. When the connection ends
@@ -21,7 +22,7 @@
 #include <sys/types.h>
 
 /* Of the records: both sides must have the same. */
-#define TAKEOVER_VERSION 2
+#define TAKEOVER_VERSION 3
 
 /* Listens at @path, mode 0600, in place of a stale socket. -1 with @error. */
 int takeover_socket_listen(const char *path, GError **error);

@@ -11,6 +11,7 @@
 #include "block/log.h"
 
 #include <gio/gio.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -24,7 +25,9 @@
 
 static struct {
     /* the new process */
-    int sock;             /* -1: nobody to take over from */
+    int sock;             /* -1: nobody to take over from; else open until it
+                             has ended, or we have, and our images are closed */
+    AioHandler *goodbye;  /* of the old one */
     pid_t from;
     int64_t began_us;     /* when the old one stopped its disks */
     int handed_listen_fd; /* of the old one; -1: none */
@@ -138,11 +141,31 @@ bool takeover_commit(const char *word, GError **error)
     ok = takeover_say(state.sock, "ready", word, error) &&
          takeover_hear(state.sock, "commit", READY_TIMEOUT_MS, &value, error);
     if (ok) {
-        close_fd(&state.sock); /* else not before the images are closed */
         state.not_ours = false;
         keep_listener();
     }
     return ok;
+}
+
+static void close_sock(void)
+{
+    g_clear_pointer(&state.goodbye, aio_handler_remove);
+    close_fd(&state.sock);
+}
+
+static void old_has_ended(void *opaque)
+{
+    close_sock();
+}
+
+void takeover_settled(void)
+{
+    static const AioHandlerOps ops = { .ready = old_has_ended };
+
+    if (state.sock >= 0) {
+        takeover_say(state.sock, "settled", "", NULL);
+        state.goodbye = aio_handler_add(state.ctx, state.sock, &ops, NULL);
+    }
 }
 
 void takeover_give_up(const char *reason)
@@ -308,11 +331,35 @@ bool takeover_give(Handover *handover, char **word)
     return false;
 }
 
+static bool says_nothing(int sock)
+{
+    struct pollfd pfd = { .fd = sock, .events = POLLIN };
+
+    return poll(&pfd, 1, 0) == 0;
+}
+
+bool takeover_is_known(void)
+{
+    g_autofree char *value = NULL;
+    g_autoptr(GError) error = NULL;
+
+    if (takeover_hear(state.successor, "settled", READY_TIMEOUT_MS, &value,
+                      &error)) {
+        notify_wait_until_heard();
+        if (says_nothing(state.successor)) {
+            return true;
+        }
+    }
+    log_warn("process %ld has ended right after it took over",
+             (long)state.successor_pid);
+    return false;
+}
+
 void takeover_stop(void)
 {
     g_clear_pointer(&state.handler, aio_handler_remove);
     close_fd(&state.successor);
-    close_fd(&state.sock);
+    close_sock();
     close_fd(&state.handed_listen_fd);
     if (state.path && !state.not_ours) {
         unlink(state.path);

@@ -28,6 +28,10 @@ bool takeover_commit(const char *word, GError **error);
  * has ended. Nothing if there is none. */
 void takeover_give_up(const char *reason);
 
+/* It runs, and whoever looks after us has been told: the old process need not
+ * wait any more. Nothing if there is none. */
+void takeover_settled(void);
+
 /* All of it runs: one line for the log. So many requests were submitted
  * again. */
 void takeover_done(unsigned requests);
@@ -45,6 +49,12 @@ bool takeover_listen(const char *path, AioContext *ctx, AioFn *asked,
  * False: it failed, and we go on with all of it. Waits for the other process.
  */
 bool takeover_give(Handover *handover, char **word);
+/*
+ * Of a successor that has it all: whether the service manager that looks after
+ * both has heard of it. If not it has died, and it is our end that has to look
+ * like a failure, or nobody would be started in its place. Waits for it.
+ */
+bool takeover_is_known(void);
 /* There is nothing to give at this moment. */
 void takeover_refuse(const char *reason);
 

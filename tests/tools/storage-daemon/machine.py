@@ -142,15 +142,19 @@ class Machine:
         """From outside."""
         return f"/proc/{self.init}/root{path}"
 
-    def outside(self, pid):
-        """The number that a process in there has for us."""
+    def processes(self):
+        """All, by their numbers outside."""
         for folder, _, _ in os.walk(self.cgroup):
             with open(folder + "/cgroup.procs", encoding="ascii") as file:
-                for number in file.read().split():
-                    with open(f"/proc/{number}/status", encoding="utf-8") as status:
-                        line = re.search(r"^NSpid:.*\t(\d+)$", status.read(), re.M)
-                    if line and int(line[1]) == pid:
-                        return int(number)
+                yield from (int(number) for number in file.read().split())
+
+    def outside(self, pid):
+        """The number that a process in there has for us."""
+        for number in self.processes():
+            with open(f"/proc/{number}/status", encoding="utf-8") as file:
+                line = re.search(r"^NSpid:.*\t(\d+)$", file.read(), re.M)
+            if line and int(line[1]) == pid:
+                return number
         raise AssertionError(f"process {pid} is not there")
 
     def __enter__(self):

@@ -6,19 +6,22 @@ first process of a machine of namespaces (machine.py).
 Usage: test-systemd.py DAEMON STEADY-GUEST UNIT
 """
 
+import collections
 import contextlib
 import os
+import random
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.dirname(sys.path[0]))
 # pylint: disable=wrong-import-position
-from cases import Skip, case, main  # noqa: E402
+from cases import NOTES, Skip, case, main  # noqa: E402
 from machine import Machine, write  # noqa: E402
-from processes import listens, until  # noqa: E402
+from processes import children, has_ended, listens, until  # noqa: E402
 from qmp import Client  # noqa: E402
 from service import add_export, del_disk, state  # noqa: E402
 
@@ -51,6 +54,7 @@ class Unit:
 
     def configure(self, options):
         """From the next start on."""
+        self.options = options
         write(MACHINE.path(f"/etc/vblk/{self.name}.conf"), f"OPTIONS={options}\n")
 
     def do(self, verb, *more, status=0):
@@ -71,6 +75,10 @@ class Unit:
         return MACHINE.run("journalctl", "--output=cat", "--no-pager", "--quiet",
                            "--identifier=vblk-storage-daemon", "--unit",
                            self.unit).splitlines()
+
+    def is_there(self):
+        """Whether the main process lives."""
+        return os.path.exists(MACHINE.path(f"/proc/{self.pid()}/exe"))
 
     def is_another(self, pid):
         """Whether another process serves."""
@@ -118,7 +126,7 @@ class Guest:
         output, _ = self.process.communicate(timeout=TIMEOUT)
         if not kind:
             assert self.process.returncode == 0, output
-            requests, verified = re.findall(r"\d+", output)
+            requests, verified = re.findall(r"\d+", output.splitlines()[-1])
             COUNT["requests"] += int(requests)
             COUNT["bytes"] += int(verified)
 
@@ -177,7 +185,7 @@ def kills_are_survived():
                 unit.kill()
                 guest.served_by(2 + i)
                 assert listening("/run/vblk/a.sock") == before
-                assert unit.show("NFileDescriptorStore") == "1"
+                assert unit.show("NFileDescriptorStore") == "2"
         assert unit.show("NRestarts") == "5"
         assert unit.log() == [], unit.log()
 
@@ -206,15 +214,15 @@ def what_a_monitor_was_told_is_there_again():
                 guest.served_by(2 + i)
                 own.served_by(2 + i)
                 assert state(unit.monitor()) == before
-        # two disks, the monitor, the journal
-        assert unit.show("NFileDescriptorStore") == "4"
+        # two disks, the monitor, the journal, the successor's way in
+        assert unit.show("NFileDescriptorStore") == "5"
 
 
 @case
 def a_stop_is_the_end():
     """Under load: what the guest had sent is done, or waits for the next start,
     which knows nothing of what monitors had added."""
-    with Unit("c", MONITOR.format("c") + " --takeover /run/vblk/c.takeover") as unit:
+    with Unit("c", MONITOR.format("c")) as unit:
         unit.do("start")
         sockets = sorted(os.listdir(MACHINE.path("/run/vblk")))
         with Guest(unit.socket) as guest:
@@ -240,6 +248,99 @@ def a_stop_is_the_end():
         # the export, the monitor, the journal, the successor's way in
         assert unit.show("NFileDescriptorStore") == "4"
         assert unit.log() == [], unit.log()
+
+
+@case
+def a_reload_is_a_takeover():
+    """The guest keeps its connection; crashes are survived before and after."""
+    with Unit("t", MONITOR.format("t")) as unit:
+        unit.do("start")
+        client = unit.monitor()
+        add_disk(client, "t1")
+        before = state(client)
+        with Guest(unit.socket) as own, Guest(MACHINE.path("/run/vblk/t1.sock")) as guest:
+            for i in range(4):
+                pid = unit.pid()
+                kept = unit.show("NFileDescriptorStore"), listening("/run/vblk/t1.sock")
+                unit.do("reload")
+                assert unit.is_another(pid)
+                assert not os.path.exists(MACHINE.path(f"/proc/{pid}"))
+                assert state(client) == before
+                assert kept == (unit.show("NFileDescriptorStore"),
+                                listening("/run/vblk/t1.sock"))
+                if i % 2:
+                    unit.kill()
+                    own.served_by(2 + i // 2)
+                    guest.served_by(2 + i // 2)
+                    client = unit.monitor()
+                    assert state(client) == before
+        assert unit.show("NRestarts") == "2"
+        unit.do("stop")
+        assert unit.show("Result") == "success"
+        log = "".join(line + "\n" for line in unit.log())
+        assert log.count("took over from process") == 4 == len(log.splitlines()) / 2, log
+
+
+@case
+def a_reload_that_fails():
+    """Whoever runs goes on."""
+    with Unit("u") as unit:
+        unit.do("start")
+        pid = unit.pid()
+        good = unit.options
+        with Guest(unit.socket):
+            unit.configure(good + " --blockdev file,node-name=z,filename=nonexistent")
+            unit.do("reload", status=1)
+            assert unit.show("ActiveState") == "active" and unit.pid() == pid
+            unit.configure("--drive file=/srv/u.img,id=other,socket=/run/vblk/other.sock")
+            unit.do("reload", status=1)
+            assert unit.show("ActiveState") == "active" and unit.pid() == pid
+            unit.configure(good)
+            unit.do("reload")
+            assert unit.is_another(pid)
+        log = "\n".join(unit.log())
+        assert "nonexistent" in log and "export 'u'" in log, log
+
+
+def successor(unit):
+    """The process that is to take over, or has."""
+    for pid in MACHINE.processes():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            with open(f"/proc/{pid}/cmdline", encoding="utf-8") as file:
+                words = file.read()
+            # the command that systemd has started leads a session
+            if f"--daemonize\0--takeover\0/run/vblk/{unit.name}.takeover" in words and \
+                    os.getsid(pid) != pid and pid in children(MACHINE.init):
+                return pid
+    return None
+
+
+@case
+def a_reload_that_is_killed():
+    """At any moment: somebody serves afterwards, and the guest sees no error."""
+    rand = random.Random(6)
+    outcomes = collections.Counter()
+    with Unit("w") as unit:
+        unit.do("start")
+        with Guest(unit.socket):
+            while sum(outcomes.values()) < 12 or (
+                    len(outcomes) < 2 and sum(outcomes.values()) < 60):
+                unit.do("restart") # its process is none that was to take over
+                pid, restarts = unit.pid(), unit.show("NRestarts")
+                unit.do("reload", "--no-block")
+                new = until(lambda: successor(unit), "a successor")
+                time.sleep(rand.random() ** 2 * 0.25)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(new, signal.SIGKILL)
+                until(lambda pid=new: has_ended(pid), "its end")
+                until(lambda: unit.show("ActiveState") == "active" and unit.is_there(),
+                      lambda: unit.do("status", status=None))
+                assert unit.pid() == pid or unit.show("NRestarts") != restarts, (
+                    pid, unit.do("status"))
+                outcomes["gone on" if unit.pid() == pid else "started again"] += 1
+                unit.do("reset-failed") # they may have been too many
+    NOTES.append(f"successors killed: {dict(outcomes)}")
+    assert len(outcomes) == 2, outcomes
 
 
 @case

@@ -66,7 +66,7 @@ class Machine:
     def write_etc(self, unit):
         """Of what is in /etc, that which somebody looks for."""
         etc = self.folder + "/etc"
-        for name in "passwd", "group", "nsswitch.conf", "ld.so.cache":
+        for name in "passwd", "group", "hosts", "nsswitch.conf", "ld.so.cache":
             shutil.copy("/etc/" + name, etc)
         write(etc + "/machine-id", "0123456789abcdef0123456789abcdef\n")
         env = " ".join(f"'{key}={value}'" for key, value in os.environ.items()
@@ -147,15 +147,6 @@ class Machine:
         for folder, _, _ in os.walk(self.cgroup):
             with open(folder + "/cgroup.procs", encoding="ascii") as file:
                 yield from (int(number) for number in file.read().split())
-
-    def outside(self, pid):
-        """The number that a process in there has for us."""
-        for number in self.processes():
-            with open(f"/proc/{number}/status", encoding="utf-8") as file:
-                line = re.search(r"^NSpid:.*\t(\d+)$", file.read(), re.M)
-            if line and int(line[1]) == pid:
-                return number
-        raise AssertionError(f"process {pid} is not there")
 
     def __enter__(self):
         return self

@@ -13,6 +13,7 @@ import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ sys.path.insert(0, os.path.dirname(sys.path[0]))
 # pylint: disable=wrong-import-position
 from cases import NOTES, Skip, case, main  # noqa: E402
 from machine import Machine, write  # noqa: E402
-from processes import children, has_ended, listens, until  # noqa: E402
+from processes import children, has_ended, until  # noqa: E402
 from qmp import Client  # noqa: E402
 from service import add_export, del_disk, state  # noqa: E402
 
@@ -68,6 +69,11 @@ class Unit:
     def pid(self):
         """The main process, as the machine counts."""
         return int(self.show("MainPID"))
+
+    def status(self):
+        """The kernel's page about the main process."""
+        with open(MACHINE.path(f"/proc/{self.pid()}/status"), encoding="utf-8") as file:
+            return file.read()
 
     def log(self):
         """The daemon's lines."""
@@ -139,24 +145,29 @@ def listening(path):
 
 
 @contextlib.contextmanager
-def nbd_server(path):
-    """An image behind a socket."""
+def nbd_server(family, address):
+    """An image behind a socket: the server's process, and the socket."""
     if not shutil.which("qemu-nbd"):
         raise Skip("qemu-nbd is not installed")
-    with subprocess.Popen(["qemu-nbd", "-t", "-e", "0", "-f", "raw", "-k", path,
-                           MACHINE.srv + "/nbd.img"], stderr=subprocess.DEVNULL) as process:
-        try:
-            until(lambda: listens(path), "qemu-nbd")
-            yield process
-        finally:
-            process.kill()
+    with socket.socket(family) as listener:
+        listener.bind(address)
+        listener.listen()
+        with subprocess.Popen(
+                ["sh", "-c", 'exec 3<&0 </dev/null; '
+                 'LISTEN_PID=$$ LISTEN_FDS=1 exec qemu-nbd -t -e 0 -f raw "$0"',
+                 MACHINE.srv + "/nbd.img"],
+                stdin=listener, stderr=subprocess.DEVNULL) as process:
+            try:
+                yield process, listener
+            finally:
+                process.kill()
 
 
 @case
 def it_is_active_when_it_serves():
     """And not before: its image does not answer at first."""
     path = MACHINE.srv + "/nbd"
-    with Unit("nbd") as unit, nbd_server(path) as server:
+    with Unit("nbd") as unit, nbd_server(socket.AF_UNIX, path) as (server, _):
         unit.configure("--blockdev nbd,node-name=n,server.type=unix,server.path=/srv/nbd "
                        "--export vhost-user-blk,id=e,node-name=n,writable=on,"
                        "addr.type=unix,addr.path=/run/vblk/nbd.sock")
@@ -381,13 +392,26 @@ def every_engine_works_in_the_sandbox():
         with Unit("f", "--sandbox on", node) as unit:
             unit.do("start")
             with Guest(unit.socket) as guest:
-                with open(f"/proc/{MACHINE.outside(unit.pid())}/status",
-                          encoding="ascii") as file:
-                    status = file.read()
+                status = unit.status()
                 assert "NoNewPrivs:\t1" in status and "Seccomp:\t2" in status
                 unit.kill()
                 guest.served_by(2)
             assert unit.log() == [], unit.log()
+
+
+@case
+def what_the_unit_does_not_forbid():
+    """Images on other hosts, sockets in /tmp; and it does forbid something."""
+    with Unit("nbd") as unit, nbd_server(socket.AF_INET, ("127.0.0.1", 0)) as (_, listener):
+        port = listener.getsockname()[1]
+        unit.configure("--sandbox off --blockdev nbd,node-name=n,server.type=inet,"
+                       f"server.host=localhost,server.port={port} "
+                       "--export vhost-user-blk,id=e,node-name=n,writable=on,"
+                       "addr.type=unix,addr.path=/tmp/nbd.sock")
+        unit.do("start")
+        with Guest(MACHINE.path("/tmp/nbd.sock")):
+            status = unit.status()
+        assert "NoNewPrivs:\t1" in status and "Seccomp:\t2" in status, status
 
 
 @case

@@ -57,6 +57,11 @@ BlockBackend *blk_new(BlockDriverState *bs, const BlockBackendOptions *options,
                     "Block node '%s' is read-only", bs->node_name);
         return NULL;
     }
+    if (bs->inactive && !options->allow_inactive) {
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_PERM,
+                    "Block node '%s' is inactive", bs->node_name);
+        return NULL;
+    }
     if (!check_length(bs, options->block_size, error) ||
         !bdrv_set_block_size(bs, options->block_size, error)) {
         return NULL;
@@ -64,6 +69,7 @@ BlockBackend *blk_new(BlockDriverState *bs, const BlockBackendOptions *options,
     blk = g_new0(BlockBackend, 1);
     blk->bs = bdrv_ref(bs);
     blk->options = *options;
+    bs->must_be_active += !options->allow_inactive;
     blk->write_cache = !options->writethrough;
     blk->channels = g_ptr_array_new();
     return blk;
@@ -76,6 +82,7 @@ void blk_free(BlockBackend *blk)
     }
     g_assert(blk->channels->len == 0);
     blk_set_outlived(blk, false);
+    blk->bs->must_be_active -= !blk->options.allow_inactive;
     g_ptr_array_unref(blk->channels);
     bdrv_unref(blk->bs);
     g_free(blk);
@@ -258,7 +265,7 @@ static int check_request(const BlockBackend *blk, const BlockRequest *req)
 {
     int64_t length = blk->bs->total_bytes;
 
-    if (is_write(req->op) && !blk->options.writable) {
+    if ((is_write(req->op) && !blk->options.writable) || blk->bs->inactive) {
         return -EPERM;
     }
     if (req->op == BLOCK_FLUSH) {

@@ -128,14 +128,33 @@ static void let_grow(BlockDriverState *bs)
     }
 }
 
-static void adopt_child(BlockDriverState *bs, BlockDriverState *child,
-                        ChildRole role)
+static bool check_active(const BlockDriverState *bs,
+                         const BlockDriverState *child, const char *key,
+                         GError **error)
 {
+    if (!child->inactive || bs->inactive) {
+        return true;
+    }
+    g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                "Inactive '%s' can't be a %s child of active '%s'",
+                child->node_name, key, bs->node_name);
+    return false;
+}
+
+/* @child is dropped when it cannot be one. */
+static bool adopt_child(BlockDriverState *bs, BlockDriverState *child,
+                        ChildRole role, GError **error)
+{
+    if (!check_active(bs, child, role.key, error)) {
+        bdrv_unref(child);
+        return false;
+    }
     g_ptr_array_add(bs->children, child);
     g_ptr_array_add(bs->child_keys, g_strdup(role.key));
     if (role.flags & BDRV_CHILD_GROWS) {
         let_grow(child);
     }
+    return true;
 }
 
 /* Consumes @child_opts. */
@@ -150,11 +169,10 @@ static bool open_inline(BlockDriverState *bs, Options *child_opts,
     };
 
     *child = image_open_node(child_opts, &spec, error);
-    if (!*child) {
-        return false;
+    if (*child && !adopt_child(bs, *child, role, error)) {
+        *child = NULL;
     }
-    adopt_child(bs, *child, role);
-    return true;
+    return *child;
 }
 
 bool bdrv_open_child_options(BlockDriverState *bs, Options *child_opts,
@@ -213,11 +231,10 @@ bool bdrv_open_child(BlockDriverState *bs, Options *opts, const char *key,
         return false;
     }
     *child = graph_find_node(opts, name, error);
-    if (!*child) {
-        return false;
+    if (*child && !adopt_child(bs, *child, role, error)) {
+        *child = NULL;
     }
-    adopt_child(bs, *child, role);
-    return true;
+    return *child;
 }
 
 /* Over a read-only file a node is read-only too, unless it was told not. */
@@ -381,6 +398,7 @@ bool bdrv_hand_over_all(Handover *handover, GError **error)
     if (!nodes) {
         return true;
     }
+    bdrv_hand_over_states(handover);
     g_hash_table_iter_init(&iter, nodes);
     while (g_hash_table_iter_next(&iter, NULL, &value)) {
         BlockDriverState *bs = value;

@@ -302,6 +302,11 @@ BlockDriverState *bdrv_open_image(const char *filename, const char *format,
     }
     take_flags(opts, flags);
     bs = image_open_node(g_steal_pointer(&opts), &spec, error);
+    if (bs && bs->inactive) {
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                    "active=off is for images that wait to be served");
+        g_clear_pointer(&bs, bdrv_unref);
+    }
     if (bs) {
         warn_probed(bs);
     }

@@ -80,6 +80,29 @@ static bool take_booleans(Options *opts, BlockDriverState *bs, GError **error)
            options_take_bool(opts, "force-share", &bs->force_share, error);
 }
 
+/*
+ * A child that is described within its parent's options is inactive with it.
+ * In a process that takes over, nodes are what they were in the one before.
+ */
+static bool take_active(Options *opts, const BlockDriverState *above,
+                        BlockDriverState *bs, GError **error)
+{
+    bool active = !above || !above->starts_inactive;
+
+    if (!options_take_bool(opts, "active", &active, error)) {
+        return false;
+    }
+    bs->starts_inactive = !active;
+    bs->inactive = !active;
+    if (above && above->starts_inactive && !above->inactive) {
+        bs->inactive = false;
+    } else if (above && !above->starts_inactive && above->inactive) {
+        bs->inactive = true;
+    }
+    bdrv_left_inactive(bs->node_name, &bs->inactive);
+    return true;
+}
+
 static bool take_enums(Options *opts, BlockDriverState *bs, GError **error)
 {
     static const char *const discards[] = { "ignore", "unmap", NULL };
@@ -125,7 +148,8 @@ bool node_options_take(Options *opts, const NodeSpec *spec,
     if (spec->parent) {
         inherit(bs, spec);
     }
-    if (!take_booleans(opts, bs, error) || !take_enums(opts, bs, error)) {
+    if (!take_booleans(opts, bs, error) || !take_enums(opts, bs, error) ||
+        !take_active(opts, spec->parent, bs, error)) {
         return false;
     }
     if (bs->open_depth > MAX_DEPTH) {

@@ -71,6 +71,24 @@ static bool raw_open(BlockDriverState *bs, Options *opts, GError **error)
            bdrv_set_block_size(bs->file, 1, error);
 }
 
+/* The file may have another length than it had. */
+static bool raw_activate(BlockDriverState *bs, GError **error)
+{
+    const RawState *s = bs->opaque;
+    int64_t there = bs->file->total_bytes - s->offset;
+
+    if (there < (s->has_size ? bs->total_bytes : 0)) {
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
+                    "The file of node '%s' has become too short for its "
+                    "offset and size", bs->node_name);
+        return false;
+    }
+    if (!s->has_size) {
+        bs->total_bytes = there;
+    }
+    return true;
+}
+
 /*
  * Nobody said that the image is raw. Whoever may write to it must not make it
  * something else to the next who looks: a qcow2 header, say, that names a
@@ -192,5 +210,6 @@ const BlockDriver bdrv_raw = {
     .image = &raw_image,
     .instance_size = sizeof(RawState),
     .open = raw_open,
+    .activate = raw_activate,
     .submit = raw_submit,
 };

@@ -29,8 +29,9 @@ bool file_hand_over(BlockDriverState *bs, Handover *handover, GError **error)
     HandoverRecord *record = handover_add(handover, "file", s->full_path);
 
     handover_put_uint(record, "locking", s->locks.locking);
-    handover_put_uint(record, "held", s->locks.held);
-    handover_put_uint(record, "shared", s->locks.shared);
+    handover_put_uint(record, "held", bs->inactive ? 0 : s->locks.held);
+    handover_put_uint(record, "shared",
+                      bs->inactive ? FILE_PERM_ALL : s->locks.shared);
     return handover_put_fd(record, "fd", s->fd, error);
 }
 
@@ -73,6 +74,7 @@ void bdrv_take_over(Handover *handover, unsigned flags)
     HandoverRecord *record;
 
     g_assert(!left);
+    bdrv_take_over_states(handover);
     taking_back = flags & BDRV_TAKE_BACK;
     left = g_ptr_array_new_with_free_func(left_file_free);
     while ((record = handover_take(handover, "file", NULL))) {
@@ -83,6 +85,7 @@ void bdrv_take_over(Handover *handover, unsigned flags)
 
 void bdrv_take_over_end(void)
 {
+    bdrv_take_over_states_end();
     g_clear_pointer(&left, g_ptr_array_unref);
 }
 

@@ -18,7 +18,7 @@ typedef struct FileOptions {
     int aio;
     int locking;
     uint64_t max_batch;
-    bool drop_cache; /* accepted: there is no migration between our nodes */
+    bool drop_cache;
 } FileOptions;
 
 static void file_options_clear(FileOptions *options)
@@ -192,13 +192,18 @@ static bool open_fd(BlockDriverState *bs, GError **error)
     return check_kind(bs, st.st_mode, error);
 }
 
-/* Locks of a process that we take over from are not in our way. */
-static bool take_locks(FileState *s, GError **error)
+/* Locks of a process that we take over from are not in our way. What belongs
+ * to yet another one is not locked at all. */
+static bool take_locks(BlockDriverState *bs, GError **error)
 {
+    FileState *s = bs->opaque;
     FileLockParams theirs;
     bool back;
     int fd = file_left_fd(s->full_path, &theirs, &back);
 
+    if (bs->inactive) {
+        return true;
+    }
     if (fd < 0) {
         return file_lock_take(s->fd, s->path, &s->locks, error);
     }
@@ -230,7 +235,7 @@ static bool lock_image(BlockDriverState *bs, FileLocking locking,
         s->locks.shared = FILE_PERM_CONSISTENT_READ |
                           FILE_PERM_WRITE_UNCHANGED;
     }
-    return take_locks(s, error);
+    return take_locks(bs, error);
 }
 
 bool file_claim(BlockDriverState *bs, unsigned flags, GError **error)
@@ -244,7 +249,7 @@ bool file_claim(BlockDriverState *bs, unsigned flags, GError **error)
     if (flags & BDRV_CLAIM_RESIZE) {
         s->locks.held |= FILE_PERM_RESIZE;
     }
-    return take_locks(s, error);
+    return take_locks(bs, error);
 }
 
 /* The process may go elsewhere: names mean the same all the time. */
@@ -274,6 +279,7 @@ static bool open_common(BlockDriverState *bs, Options *opts, GError **error)
     s->full_path = g_canonicalize_filename(s->path, start_folder());
     s->aio = options.aio;
     s->max_batch = options.max_batch;
+    s->drop_cache = options.drop_cache;
     if (!open_fd(bs, error) || !lock_image(bs, options.locking, error) ||
         !file_probe(bs, error)) {
         g_prefix_error(error, "%s: ", options_what(opts));

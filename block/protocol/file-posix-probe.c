@@ -253,6 +253,13 @@ static bool probe_size(BlockDriverState *bs, struct stat *st, GError **error)
     return false;
 }
 
+bool file_refresh_size(BlockDriverState *bs, GError **error)
+{
+    struct stat st;
+
+    return probe_size(bs, &st, error);
+}
+
 /* RWF_NOWAIT for those engines that need to know. */
 static void probe_facts(BlockDriverState *bs, const struct stat *st)
 {

@@ -6,7 +6,8 @@
  * file-posix-open.c makes a FileState, file-posix-probe.c finds out what the
  * file can do, file-posix.c hands requests to engines, file-posix-flush.c
  * lets flushes go one after the other, file-posix-worker.c does in a worker
- * what no engine knows.
+ * what no engine knows. file-posix-active.c: the file goes from one process to
+ * another.
  */
 #ifndef BLOCK_PROTOCOL_FILE_POSIX_H
 #define BLOCK_PROTOCOL_FILE_POSIX_H
@@ -47,7 +48,8 @@ typedef struct FileState {
     EngineType aio;
     unsigned max_batch;
     AutoFacts facts;     /* for all engines; as of the last (re)open */
-    FileLockParams locks; /* main thread */
+    bool drop_cache;     /* main thread: of others' writes */
+    FileLockParams locks; /* while it is active; main thread */
 
     /*
      * Set once by whoever learns of it, in any thread; relaxed atomics, they
@@ -93,6 +95,12 @@ bool file_hand_over(BlockDriverState *bs, Handover *handover, GError **error);
  * flags and locks are those that we had. */
 int file_left_fd(const char *full_path, FileLockParams *locks, bool *back);
 
+/* --- file-posix-active.c; Context: main --- */
+
+/* BlockDriver.activate(), .inactivate() */
+bool file_activate(BlockDriverState *bs, GError **error);
+bool file_inactivate(BlockDriverState *bs, GError **error);
+
 /* --- file-posix-probe.c; Context: main --- */
 
 /*
@@ -100,6 +108,9 @@ int file_left_fd(const char *full_path, FileLockParams *locks, bool *back);
  * file cannot be read with O_DIRECT after all.
  */
 bool file_probe(BlockDriverState *bs, GError **error);
+
+/* bs->total_bytes once more: the file may have another length by now. */
+bool file_refresh_size(BlockDriverState *bs, GError **error);
 
 /* Makes bs->total_bytes whole sectors, if it was opened like that. */
 void file_round_up_for_tools(BlockDriverState *bs);

@@ -19,6 +19,8 @@ typedef struct BlockBackendOptions {
     bool writable;
     bool writethrough;      /* every write is FUA, whatever the guest says */
     uint32_t block_size;    /* logical, of the device */
+    bool allow_inactive;    /* the node may be, or become, inactive: the caller
+                               sends nothing then */
 } BlockBackendOptions;
 
 /* What a device may tell its guest. Bytes; 0: unknown. */
@@ -33,7 +35,8 @@ typedef struct BlkGeometry {
 
 /*
  * Takes a reference to @bs. Fails when @bs is read-only and @writable is
- * asked for, or when its length is not a multiple of the block size.
+ * asked for, when it is inactive and may not be, or when its length is not a
+ * multiple of the block size.
  * Context: main
  */
 BlockBackend *blk_new(BlockDriverState *bs, const BlockBackendOptions *options,
@@ -64,8 +67,9 @@ void blk_channel_free(BlkChannel *channel);
 
 /*
  * Submits. The caller has pushed its completion frame. A request out of
- * range, or a write to a read-only disk, completes with -EIO / -EPERM and
- * reaches no driver. Completes from the loop. Context: home
+ * range, or a write to a read-only disk, or anything to an inactive one,
+ * completes with -EIO / -EPERM and reaches no driver. Completes from the loop.
+ * Context: home
  */
 void blk_submit(BlkChannel *channel, BlockRequest *req);
 

@@ -75,6 +75,11 @@ struct BlockDriverState {
                                   while it is opened */
     unsigned open_depth;       /* nodes above the one that was asked for */
     bool debugged;             /* drv->debug wants to know what happens */
+    bool inactive;             /* the image is another process's: see
+                                  bdrv_activate() */
+    bool starts_inactive;      /* as the options said */
+    unsigned must_be_active;   /* users that an inactive node is no good to;
+                                  main thread */
 
     unsigned outlived;         /* users whose guests go on when this process
                                   dies; relaxed atomic, main writes */
@@ -132,6 +137,17 @@ struct BlockDriver {
      * has changed. Optional. Context: main, nothing in flight
      */
     bool (*reopen)(BlockDriverState *bs, unsigned flags, GError **error);
+
+    /*
+     * The node becomes active or inactive: bdrv_activate(), bdrv_inactivate().
+     * bs->inactive changes after; children are active for both. What is read
+     * when a node is opened inactive may be half of what another process was
+     * writing: open keeps to what does not change while an image is in use,
+     * activate reads all of it, anew. On failure the node is what it was.
+     * Optional. Context: main, nothing in flight
+     */
+    bool (*activate)(BlockDriverState *bs, GError **error);
+    bool (*inactivate)(BlockDriverState *bs, GError **error);
 
     /* No request is in flight, no context attached. Context: main */
     void (*close)(BlockDriverState *bs);
@@ -192,6 +208,22 @@ bool bdrv_set_block_size(BlockDriverState *bs, uint32_t block_size,
 
 /* After drv->open: fills in what it left 0. Context: main */
 void bdrv_finish_limits(BlockDriverState *bs);
+
+/* Whether it may change anything in the image now. Context: any */
+static inline bool bdrv_may_write(const BlockDriverState *bs)
+{
+    return !bs->read_only && !bs->inactive;
+}
+
+/*
+ * Which nodes are not what their options say, from one process to the next;
+ * bdrv_take_over() and its end call the last two. bdrv_left_inactive() changes
+ * *inactive for a node of that name that was left. Context: main
+ */
+void bdrv_hand_over_states(Handover *handover);
+void bdrv_take_over_states(Handover *handover);
+void bdrv_take_over_states_end(void);
+void bdrv_left_inactive(const char *node_name, bool *inactive);
 
 /* Others may not write to the node's file, for a format's metadata is in it. */
 #define BDRV_CLAIM_RESIZE 0x1 /* and the format will make it longer */

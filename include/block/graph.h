@@ -49,6 +49,26 @@ void bdrv_unref(BlockDriverState *bs);
 bool bdrv_reopen(BlockDriverState *bs, unsigned flags, GError **error);
 
 /*
+ * An image on storage that several hosts share belongs to one process at a
+ * time. In all others its nodes may be open, but inactive: without locks, and
+ * nothing of the image that can change is known. bdrv_activate() takes the
+ * locks of the node and of all below it, and reads size and tables anew; when
+ * it fails, for another process has the locks or because of what was read,
+ * everything is as it was. bdrv_inactivate() brings all that is known to the
+ * disk and gives the locks up, those of children too unless an active node
+ * uses them; it fails with "Node has active parent node", or when somebody
+ * needs the node, or when writing fails: then the node is active still.
+ * Context: main, nothing of the nodes is in flight
+ */
+bool bdrv_activate(BlockDriverState *bs, GError **error);
+bool bdrv_inactivate(BlockDriverState *bs, GError **error);
+bool bdrv_is_inactive(const BlockDriverState *bs); /* Context: main */
+
+/* Whether @bs is @below or uses it, through whatever nodes. Context: main */
+bool bdrv_is_made_of(const BlockDriverState *bs,
+                     const BlockDriverState *below);
+
+/*
  * One process takes over from another: the first one leaves records of its
  * open files, then closes its nodes; what the second one opens until
  * bdrv_take_over_end() are these very files, with their locks, whatever has

@@ -14,6 +14,7 @@
 
 #include "block/debug.h"
 #include "block/log.h"
+#include "qcow2-close.h"
 #include "qcow2-error.h"
 
 #define NS_PER_S 1000000000LL
@@ -304,7 +305,7 @@ static void qcow2_attach_context(BlockDriverState *bs, AioContext *ctx)
     Qcow2State *s = bs->opaque;
 
     aio_timer_init(&s->clean_timer, ctx, clean_timer_cb, bs);
-    if (s->l2_cache) { /* else it is being opened */
+    if (s->l2_cache) { /* else it is being opened, or inactive */
         rearm_clean_timer(bs);
     }
 }
@@ -443,9 +444,65 @@ static void free_state(BlockDriverState *bs)
     g_clear_pointer(&s->decompressed, qcow2_decompressed_free);
     g_clear_pointer(&s->l1, g_free);
     g_clear_pointer(&s->reftable, g_free);
+    g_clear_pointer(&s->shape.backing_file, g_free);
+    g_clear_pointer(&s->shape.data_file_name, g_free);
     qcow2_free_snapshots(bs);
     qcow2_free_bitmaps(bs);
     qcow2_free_header(bs);
+}
+
+/* Children, limits and caches are by these. */
+static void note_shape(BlockDriverState *bs)
+{
+    Qcow2State *s = bs->opaque;
+
+    s->shape = (Qcow2Shape){
+        .cluster_bits = s->cluster_bits,
+        .l2_entry_bytes = s->l2_entry_bytes,
+        .has_data_file = qcow2_has_data_file(s),
+        .data_file_name = g_strdup(s->data_file_name),
+        .backing_file = g_strdup(bs->backing_file),
+    };
+}
+
+static bool check_shape(BlockDriverState *bs, GError **error)
+{
+    const Qcow2State *s = bs->opaque;
+    const Qcow2Shape *shape = &s->shape;
+    const char *what = NULL;
+
+    if (shape->cluster_bits != s->cluster_bits ||
+        shape->l2_entry_bytes != s->l2_entry_bytes) {
+        what = "cluster size";
+    } else if (shape->has_data_file != qcow2_has_data_file(s) ||
+               g_strcmp0(shape->data_file_name, s->data_file_name)) {
+        what = "data file";
+    } else if (g_strcmp0(shape->backing_file, bs->backing_file)) {
+        what = "backing file";
+    }
+    return !what || qcow2_error(error, "the image has another %s than when it "
+                                "was opened", what);
+}
+
+static void coroutine_fn header_again_entry(void *opaque)
+{
+    OpenCall *call = opaque;
+
+    call->ok = qcow2_co_read_header(call->bs, call->error) &&
+               check_shape(call->bs, call->error);
+}
+
+/* The header has been read and the image is ours. */
+static bool start(BlockDriverState *bs, GError **error)
+{
+    Qcow2State *s = bs->opaque;
+
+    if (!qcow2_caches_new(bs, error)) {
+        return false;
+    }
+    s->write = qcow2_write_state_new(bs);
+    return run(bs, tables_entry, error) &&
+           (bs->read_only || run(bs, take_over_entry, error));
 }
 
 static bool open_image(BlockDriverState *bs, Options *opts, GError **error)
@@ -456,15 +513,13 @@ static bool open_image(BlockDriverState *bs, Options *opts, GError **error)
     if (!run(bs, header_entry, error) ||
         !open_data_file(bs, opts, error) ||
         !qcow2_take_options(bs, opts, error) ||
-        !(bs->read_only || prepare_file(bs, error)) ||
-        !qcow2_caches_new(bs, error)) {
+        !(bs->read_only || prepare_file(bs, error))) {
         return false;
     }
+    note_shape(bs);
     set_limits(bs);
     s->decompressed = qcow2_decompressed_new(bs);
-    s->write = qcow2_write_state_new(bs);
-    return run(bs, tables_entry, error) &&
-           (bs->read_only || run(bs, take_over_entry, error)) &&
+    return (bs->inactive || start(bs, error)) &&
            bdrv_open_backing(bs, opts, error);
 }
 
@@ -492,117 +547,16 @@ static bool qcow2_open(BlockDriverState *bs, Options *opts, GError **error)
     return true;
 }
 
-/* --- close, and other access --- */
-
-/* Whether the file is to be told anything that it has not been told. */
-static bool has_changes(BlockDriverState *bs)
-{
-    const Qcow2State *s = bs->opaque;
-
-    return qcow2_is_unflushed(bs) || qcow2_l1_is_dirty(bs) ||
-           qcow2_cache_is_dirty(s->l2_cache) ||
-           qcow2_cache_is_dirty(s->refcount_cache);
-}
-
-static void coroutine_fn store_bitmaps(BlockDriverState *bs)
-{
-    g_autoptr(GError) error = NULL;
-
-    if (!qcow2_co_bitmaps_store(bs, &error)) {
-        log_error("%s", error->message);
-    }
-}
-
-static int coroutine_fn finish_file(BlockDriverState *bs)
-{
-    Qcow2State *s = bs->opaque;
-    int ret = s->found_dirty ? 0 : qcow2_co_mark_clean(bs);
-
-    return ret < 0 ? ret : qcow2_co_trim_file(bs);
-}
-
-/* Nothing is in flight. All that is known is on the disk when it returns. */
-static int coroutine_fn stop_writing(BlockDriverState *bs)
-{
-    Qcow2State *s = bs->opaque;
-    int ret;
-
-    store_bitmaps(bs);
-    ret = qcow2_co_settle(bs);
-    if (ret == 0) {
-        ret = finish_file(bs);
-    }
-    s->write_ready = ret < 0;
-    return ret;
-}
-
-static int coroutine_fn flush_last(BlockDriverState *bs, Qcow2Cache *cache,
-                                   const char *what)
-{
-    Qcow2State *s = bs->opaque;
-    int ret;
-
-    co_mutex_lock(&s->lock);
-    ret = qcow2_cache_flush(cache);
-    co_mutex_unlock(&s->lock);
-    if (ret < 0) {
-        log_error("Failed to flush the %s cache: %s", what, g_strerror(-ret));
-    }
-    return ret;
-}
-
-/* Nobody comes after this: where it fails, each cache is tried once more, for
- * itself. A flush with no changes before it fails for nobody. */
-static bool coroutine_fn settle_last(BlockDriverState *bs)
-{
-    Qcow2State *s = bs->opaque;
-    int l2_ret, refcount_ret;
-
-    if (!has_changes(bs)) {
-        qcow2_co_flush_metadata(bs);
-        return true;
-    }
-    if (qcow2_co_settle(bs) == 0) {
-        return true;
-    }
-    l2_ret = flush_last(bs, s->l2_cache, "L2 table");
-    refcount_ret = flush_last(bs, s->refcount_cache, "refcount block");
-    return l2_ret == 0 && refcount_ret == 0;
-}
-
-/* An image that stays dirty, or longer than it has to be, is as good. */
-static void coroutine_fn close_entry(void *opaque)
-{
-    BlockDriverState *bs = opaque;
-    Qcow2State *s = bs->opaque;
-
-    co_mutex_lock(&s->lock);
-    qcow2_co_give_ahead_back(bs);
-    co_mutex_unlock(&s->lock);
-    store_bitmaps(bs);
-    if (settle_last(bs)) {
-        finish_file(bs);
-    }
-}
+/* --- close, other access, other owners --- */
 
 static void qcow2_close(BlockDriverState *bs)
 {
     const Qcow2State *s = bs->opaque;
 
-    if (!bs->read_only && !s->broken) {
-        bdrv_run_co(bs, close_entry, bs);
+    if (bdrv_may_write(bs) && !s->broken) {
+        qcow2_finish(bs);
     }
     free_state(bs);
-}
-
-static void coroutine_fn stop_entry(void *opaque)
-{
-    OpenCall *call = opaque;
-    int ret = stop_writing(call->bs);
-
-    call->ok = ret == 0 ||
-               qcow2_error_errno(call->error, ret,
-                                 "Could not write the image's metadata");
 }
 
 static bool qcow2_reopen(BlockDriverState *bs, unsigned flags, GError **error)
@@ -614,13 +568,37 @@ static bool qcow2_reopen(BlockDriverState *bs, unsigned flags, GError **error)
         return true;
     }
     if (read_only) {
-        return s->broken || run(bs, stop_entry, error);
+        return s->broken || qcow2_stop_writing(bs, error);
     }
     if (s->incompatible & QCOW2_INCOMPAT_CORRUPT) {
         return qcow2_error(error, "qcow2: Image is corrupt; cannot be opened "
                            "read/write");
     }
     return prepare_file(bs, error) && run(bs, take_over_entry, error);
+}
+
+static bool qcow2_activate(BlockDriverState *bs, GError **error)
+{
+    Qcow2State *s = bs->opaque;
+
+    s->broken = false;
+    if (run(bs, header_again_entry, error) && start(bs, error)) {
+        return true;
+    }
+    qcow2_forget(bs);
+    g_prefix_error(error, "Could not reopen qcow2 layer: ");
+    return false;
+}
+
+static bool qcow2_inactivate(BlockDriverState *bs, GError **error)
+{
+    const Qcow2State *s = bs->opaque;
+
+    if (!bs->read_only && !s->broken && !qcow2_stop_writing(bs, error)) {
+        return false;
+    }
+    qcow2_forget(bs);
+    return true;
 }
 
 /* --- the table --- */
@@ -671,6 +649,8 @@ const BlockDriver bdrv_qcow2 = {
     .image = &qcow2_image_ops,
     .open = qcow2_open,
     .reopen = qcow2_reopen,
+    .activate = qcow2_activate,
+    .inactivate = qcow2_inactivate,
     .close = qcow2_close,
     .attach_context = qcow2_attach_context,
     .detach_context = qcow2_detach_context,

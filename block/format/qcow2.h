@@ -7,7 +7,8 @@
  * yields in between. Requests whose mapping is in memory and whose clusters
  * are allocated never take it.
  *
- *     qcow2.c           driver table, open, close, where a request goes
+ *     qcow2.c           driver table, open, where a request goes
+ *     qcow2-close.h     what is known goes to the disk, and is forgotten
  *     qcow2-options.c   runtime options: cache sizes, overlap-check, ...
  *     qcow2-header.c    header: read and checked
  *     qcow2-extensions.c  header extensions: read
@@ -143,6 +144,13 @@ typedef struct Qcow2Epoch {
     struct Qcow2Epoch *next; /* younger */
 } Qcow2Epoch;
 
+/* What an image that other processes write to has to keep. */
+typedef struct Qcow2Shape {
+    unsigned cluster_bits, l2_entry_bytes;
+    bool has_data_file;
+    char *data_file_name, *backing_file; /* or NULL */
+} Qcow2Shape;
+
 typedef struct Qcow2State {
     /* geometry; fixed while open but for amend and resize */
     unsigned version;
@@ -204,6 +212,7 @@ typedef struct Qcow2State {
     void *unknown_header;        /* bytes of a longer header */
     unsigned unknown_header_bytes;
     uint64_t backing_name_offset;
+    Qcow2Shape shape;            /* as the node was opened */
 
     /* options */
     uint64_t l2_cache_bytes, refcount_cache_bytes;

@@ -25,6 +25,8 @@ static const struct {
     [CHANGE_EXPORT] = { "export", "block-export-add", "block-export-del",
                         "id" },
     [CHANGE_LIMITS] = { "limits of", "qom-set", NULL, "path" },
+    [CHANGE_ACTIVE] = { "state of node", "blockdev-set-active", NULL,
+                        "node-name" },
 };
 
 const char *change_kind_name(ChangeKind kind)
@@ -77,12 +79,12 @@ static bool take_args(Change *change, Options *args, GError **error)
     g_autoptr(JsonObject) object = options_copy(args);
     const char *id = options_peek_str(args, kinds[change->kind].key);
 
-    if (!id) {
+    if (!id && change->kind != CHANGE_ACTIVE) {
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_DATA,
                     WHAT ": a command lacks '%s'", kinds[change->kind].key);
         return false;
     }
-    change->id = g_strdup(id);
+    change->id = g_strdup(id ? id : "");
     change->args = json_of(object);
     return true;
 }
@@ -220,8 +222,24 @@ static bool forget(Changes *changes, ChangeKind kind, const char *id)
     return change;
 }
 
+/* Nodes come and go; who says something about all of them means those that
+ * there were. */
+static void forget_states(Changes *changes)
+{
+    for (unsigned i = changes->list->len; i > 0; i--) {
+        const Change *change = changes->list->pdata[i - 1];
+
+        if (change->kind == CHANGE_ACTIVE) {
+            g_ptr_array_remove_index(changes->list, i - 1);
+        }
+    }
+}
+
 void changes_add(Changes *changes, Change *change)
 {
+    if (change->kind == CHANGE_ACTIVE && !*change->id) {
+        forget_states(changes);
+    }
     forget(changes, change->kind, change->id);
     g_ptr_array_add(changes->list, change);
 }
@@ -230,6 +248,8 @@ void changes_delete(Changes *changes, ChangeKind kind, const char *id)
 {
     if (kind == CHANGE_OBJECT) {
         forget(changes, CHANGE_LIMITS, id);
+    } else if (kind == CHANGE_NODE) {
+        forget(changes, CHANGE_ACTIVE, id);
     }
     if (!forget(changes, kind, id) && !find(changes, kind, id, true)) {
         g_ptr_array_add(changes->list, new_deleted(kind, id));

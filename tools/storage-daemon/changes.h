@@ -15,6 +15,7 @@ typedef enum ChangeKind {
     CHANGE_OBJECT,  /* object-add, object-del */
     CHANGE_EXPORT,  /* block-export-add, block-export-del */
     CHANGE_LIMITS,  /* qom-set of a throttle group's limits */
+    CHANGE_ACTIVE,  /* blockdev-set-active of a node; of all of them: id "" */
 } ChangeKind;
 
 typedef struct Change {
@@ -44,7 +45,7 @@ void changes_init(Changes *changes);
 void changes_clear(Changes *changes);
 
 /* The command has succeeded; takes @change. It replaces one that waits, and
- * limits those before. */
+ * what is no thing but the state of one replaces what the state was before. */
 void changes_add(Changes *changes, Change *change);
 void changes_delete(Changes *changes, ChangeKind kind, const char *id);
 /* It is not there after all. */

@@ -41,7 +41,7 @@ static const char *const media_names[] = { "disk", NULL };
 typedef struct Drive {
     char *id, *file, *format, *socket;
     int cache;
-    bool read_only;
+    bool read_only, active;
 } Drive;
 
 static void drive_clear(Drive *drive)
@@ -104,6 +104,7 @@ static bool take_drive(Options *opts, Drive *drive, GError **error)
                              error) &&
            options_take_bool(opts, "readonly", &drive->read_only, error) &&
            options_take_bool(opts, "read-only", &drive->read_only, error) &&
+           options_take_bool(opts, "active", &drive->active, error) &&
            options_take_enum(opts, "if", if_names, &ignored, error) &&
            options_take_enum(opts, "media", media_names, &ignored, error);
 }
@@ -164,6 +165,7 @@ static bool open_protocol(Options *opts, const Drive *drive,
     options_set_str(node, "node-name", node_name);
     options_set_str(node, "filename", drive->file);
     options_set_str(node, "read-only", drive->read_only ? "on" : "off");
+    options_set_str(node, "active", drive->active ? "on" : "off");
     options_set_str(node, "cache.direct", cache->direct);
     options_set_str(node, "cache.no-flush", cache->no_flush);
     return pass_on(opts, "aio", node, error) &&
@@ -181,6 +183,7 @@ static bool open_format(Options *opts, const Drive *drive,
     options_set_str(node, "driver", drive->format ? drive->format : "raw");
     options_set_str(node, "node-name", drive->id);
     options_set_str(node, "read-only", drive->read_only ? "on" : "off");
+    options_set_str(node, "active", drive->active ? "on" : "off");
     options_set_str(node, "file", file_node);
     options_set_str(node, "discard", "unmap"); /* the protocol node decides */
     return pass_on(opts, "detect-zeroes", node, error) &&
@@ -194,7 +197,7 @@ static Options *export_options(Options *opts, const Drive *drive,
 {
     static const char *const keys[] = {
         "serial", "num-queues", "iothread", "logical-block-size",
-        "request-merging", "rerror", "werror",
+        "request-merging", "rerror", "werror", "allow-inactive",
     };
     g_autoptr(Options) export = empty_options("--drive");
     g_autofree char *socket = NULL;
@@ -220,7 +223,7 @@ bool drive_add(const char *text, AioContext *main_ctx, GError **error)
 {
     g_autoptr(Options) opts = options_parse(text, "--drive", "file", error);
     g_autoptr(Options) export = NULL;
-    g_auto(Drive) drive = { 0 };
+    g_auto(Drive) drive = { .active = true };
     g_autofree char *file_node = NULL;
 
     if (!opts || !take_drive(opts, &drive, error) ||

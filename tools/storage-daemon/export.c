@@ -7,6 +7,7 @@
  */
 #include "export.h"
 
+#include "activation.h"
 #include "notify.h"
 #include "object.h"
 #include "socket-access.h"
@@ -29,6 +30,7 @@ struct Export {
     char *path; /* of the socket file that is ours to remove, or NULL */
     uint32_t block_size;
     VirtIOBlock *vblk;
+    Activation *activation; /* NULL: the node has to be active */
     VhostUserServer *server;
     bool deleted;     /* stopping; goes by itself */
     bool handed_over; /* to go on somewhere else */
@@ -42,7 +44,7 @@ typedef struct ExportConf {
     char *addr_type, *addr_path, *addr_str;
     char **iothreads;
     bool writable, writethrough, request_merging, config_wce, packed;
-    bool fixed_iothread, register_buffers;
+    bool fixed_iothread, register_buffers, allow_inactive;
     uint64_t num_queues;
     int64_t logical_block_size;
     int rerror, werror; /* BlockdevOnError */
@@ -173,6 +175,8 @@ static bool take_device(Options *opts, ExportConf *conf, GError **error)
            options_take_bool(opts, "packed", &conf->packed, error) &&
            options_take_bool(opts, "fixed-iothread", &conf->fixed_iothread,
                              error) &&
+           options_take_bool(opts, "allow-inactive", &conf->allow_inactive,
+                             error) &&
            options_take_size(opts, "logical-block-size",
                              &conf->logical_block_size, error) &&
            options_take_uint(opts, "num-queues", G_MAXUINT32,
@@ -234,6 +238,7 @@ static BlockBackend *open_backend(const ExportConf *conf, GError **error)
         .writable = conf->writable,
         .writethrough = conf->writethrough,
         .block_size = conf->logical_block_size,
+        .allow_inactive = conf->allow_inactive,
     };
     BlockDriverState *bs = bdrv_find_node(conf->node_name);
     BlockBackend *blk;
@@ -242,6 +247,10 @@ static BlockBackend *open_backend(const ExportConf *conf, GError **error)
         fail(error, conf->id,
              "there is no node '%s': give '--blockdev ...,node-name=%s' "
              "before the export", conf->node_name, conf->node_name);
+        return NULL;
+    }
+    if (!conf->allow_inactive && !activation_set(bs, true, error)) {
+        g_prefix_error(error, "export '%s': ", conf->id);
         return NULL;
     }
     blk = blk_new(bs, &options, error);
@@ -379,6 +388,7 @@ static VhostUserServer *make_server(const ExportConf *conf, VirtIODevice *dev,
 
 static void export_free(Export *export)
 {
+    activation_free(export->activation);
     g_clear_pointer(&export->vblk, virtio_blk_free);
     g_strfreev(export->iothreads);
     g_free(export->node_name);
@@ -404,6 +414,10 @@ static bool export_start(const ExportConf *conf, AioContext *main_ctx,
     if (!export->vblk) {
         export_free(export);
         return false;
+    }
+    if (conf->allow_inactive) {
+        export->activation = activation_new(bdrv_find_node(conf->node_name),
+                                            export->vblk);
     }
     export->server = make_server(conf, virtio_blk_device(export->vblk),
                                  main_ctx, error);

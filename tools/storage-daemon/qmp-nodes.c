@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * QMP commands about nodes: what there is, blockdev-add, blockdev-del.
+ * QMP commands about nodes: what there is, blockdev-add, blockdev-del,
+ * blockdev-set-active.
  * Called by clients through monitor/qmp.h; calls the graph.
  */
 #include "qmp-commands.h"
 
+#include "activation.h"
 #include "settings.h"
+#include "block/error.h"
 #include "block/driver.h"
 #include "block/graph.h"
 #include "block/image.h"
@@ -116,6 +119,7 @@ static JsonObject *node_to_json(BlockDriverState *bs, JsonNode *image)
     }
     json_object_set_int_member(object, "backing_file_depth",
                                backing_depth(bs));
+    json_object_set_boolean_member(object, "active", !bs->inactive);
     add_no_limits(object);
     json_object_set_member(object, "image", image);
     return object;
@@ -207,6 +211,47 @@ static void blockdev_del(QmpCall *call, Options *args)
     qmp_finish(call, error);
 }
 
+static bool take_node(Options *args, BlockDriverState **bs, GError **error)
+{
+    g_autofree char *name = NULL;
+
+    *bs = NULL;
+    if (!options_take_str(args, "node-name", &name, error)) {
+        return false;
+    }
+    if (name) {
+        *bs = bdrv_find_node(name);
+    }
+    return *bs || !name ||
+           error_setg(error, "Failed to find node with node-name='%.64s'",
+                      name);
+}
+
+static bool take_active(Options *args, bool *active, GError **error)
+{
+    if (!options_has(args, "active")) {
+        return error_setg(error, "Parameter 'active' is missing");
+    }
+    return options_take_bool(args, "active", active, error);
+}
+
+static void blockdev_set_active(QmpCall *call, Options *args)
+{
+    g_autoptr(Options) copy = qmp_args_copy(args);
+    g_autoptr(Change) change = NULL;
+    GError *error = NULL;
+    BlockDriverState *bs;
+    bool active = true;
+
+    if (take_node(args, &bs, &error) && take_active(args, &active, &error) &&
+        qmp_args_done(args, &error) &&
+        settings_prepare(CHANGE_ACTIVE, copy, &change, &error) &&
+        activation_set(bs, active, &error)) {
+        settings_added(g_steal_pointer(&change));
+    }
+    qmp_finish(call, error);
+}
+
 /* Of these there are none, and never will be: devices are exports here, and
  * no command takes so long that it is a job. */
 static void query_none(QmpCall *call, Options *args)
@@ -223,5 +268,6 @@ const QmpCommand qmp_node_commands[] = {
     { "query-block-jobs", query_none },
     { "blockdev-add", blockdev_add },
     { "blockdev-del", blockdev_del },
+    { "blockdev-set-active", blockdev_set_active },
     { NULL, NULL },
 };

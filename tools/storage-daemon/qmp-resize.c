@@ -41,6 +41,8 @@ static bool check_resize(Resize *resize, GError **error)
     } else if (resize->to.bytes % SECTOR_SIZE) {
         error_setg(error, "Parameter 'size' expects a multiple of %d",
                    SECTOR_SIZE);
+    } else if (bdrv_is_inactive(resize->bs)) {
+        error_setg(error, "Node '%s' is inactive", name);
     } else if (resize->bs->read_only) {
         error_setg(error, "Image is read-only");
     } else if (resize->is_child) {

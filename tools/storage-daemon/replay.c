@@ -11,6 +11,7 @@
  */
 #include "replay.h"
 
+#include "activation.h"
 #include "export.h"
 #include "notify.h"
 #include "object.h"
@@ -30,6 +31,23 @@ static struct {
     int64_t delay_ns;
 } again;
 
+/* Others may have the image by now: then it is theirs until they let go. */
+static bool set_active(const Change *change, Options *args, GError **error)
+{
+    BlockDriverState *bs = bdrv_find_node(change->id);
+    bool active = true;
+
+    if (!options_take_bool(args, "active", &active, error)) {
+        return false;
+    }
+    if (!bs && *change->id) {
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                    "there is no node '%s'", change->id);
+        return false;
+    }
+    return activation_set(bs, active, error);
+}
+
 static bool make(const Change *change, GError **error)
 {
     g_autoptr(Options) args = change_args(change);
@@ -41,6 +59,8 @@ static bool make(const Change *change, GError **error)
         return object_add(args, error);
     case CHANGE_EXPORT:
         return export_add(g_steal_pointer(&args), again.ctx, error);
+    case CHANGE_ACTIVE:
+        return set_active(change, args, error);
     default:
         return qmp_set_limits_again(change->id, args, error);
     }
@@ -62,12 +82,27 @@ static bool is_there(const Change *change)
     }
 }
 
-/* Limits of a group that a successor's command line has no more. */
+/* Limits of a group, or the state of a node, that a successor's command line
+ * has no more. */
 static bool is_void(const Changes *changes, const Change *change)
 {
-    return change->kind == CHANGE_LIMITS &&
-           !throttle_group_find(change->id) &&
-           !changes_find(changes, CHANGE_OBJECT, change->id);
+    switch (change->kind) {
+    case CHANGE_LIMITS:
+        return !throttle_group_find(change->id) &&
+               !changes_find(changes, CHANGE_OBJECT, change->id);
+    case CHANGE_ACTIVE:
+        return *change->id && !bdrv_find_node(change->id) &&
+               !changes_find(changes, CHANGE_NODE, change->id);
+    default:
+        return false;
+    }
+}
+
+/* Nodes are what they were in the process that handed them over. */
+static bool is_done(const Change *change, unsigned flags)
+{
+    return change->kind == CHANGE_ACTIVE && !change->waiting &&
+           (flags & REPLAY_ALL);
 }
 
 static bool is_disk(const Change *change)
@@ -170,7 +205,7 @@ static bool replay_one(Changes *changes, Change *change, unsigned flags,
         changes_forget(changes, change);
         return true;
     }
-    if (make(change, &cause)) {
+    if (is_done(change, flags) || make(change, &cause)) {
         change->waiting = false;
         return true;
     }

@@ -21,6 +21,8 @@ from cases import Skip, case, main  # noqa: E402 pylint: disable=wrong-import-po
 
 DAEMON = os.path.abspath(sys.argv[1])
 PEER = shutil.which("qemu-storage-daemon")
+PEER_VERSION = subprocess.run([PEER, "--version"], stdout=subprocess.PIPE, text=True,
+                              check=True).stdout if PEER else ""
 
 
 def image(path="a.img", size=1 << 20):
@@ -147,6 +149,15 @@ def conversation(program):
     return said
 
 
+def as_old(answer):
+    """Without what QEMU says since 10.0 only; it has to be there."""
+    nodes = answer.get("return")
+    for node in nodes if isinstance(nodes, list) else ():
+        if "drv" in node and "10." not in PEER_VERSION:
+            assert node.pop("active") is True
+    return answer
+
+
 @case
 def same_as_qemu():
     if not PEER:
@@ -155,6 +166,7 @@ def same_as_qemu():
     asked = [item for item in SAME if not str(item).endswith('"\n')]
     assert len(ours) == len(theirs) == len(asked)
     for what, mine, yours in zip(asked, ours, theirs):
+        mine = as_old(mine)
         assert mine == yours, f"{what}:\n  {mine}\n  {yours}"
     print(f"# {len(ours)} answers compared")
     return None

@@ -91,6 +91,74 @@ def a_crash():
     assert sorted(f for f in os.listdir() if f.endswith("sock")) == []
 
 
+def states(client):
+    return {n["node-name"]: n["active"] for n in
+            client.do("query-named-block-nodes", flat=True)}
+
+
+def other_node(client, name):
+    """Another node of this image, and whether it can have it."""
+    client.do("blockdev-add", driver="file", node_name="other",
+              filename=name, active=False)
+    answer = client.ask("blockdev-set-active", node_name="other", active=True)
+    client.do("blockdev-del", node_name="other")
+    return "return" in answer
+
+
+@case
+def active_and_inactive_nodes():
+    """Are what they were."""
+    images()
+    with Supervised("--blockdev", "file,node-name=c,filename=c.img,active=off",
+                    "--drive", "file=d.img,id=d") as service:
+        client = service.client()
+        add_disk(client, "a", active=False)
+        client.do("block-export-del", id="e-a")
+        client.event("BLOCK_EXPORT_DELETED")
+        client.do("block-export-del", id="d")
+        client.event("BLOCK_EXPORT_DELETED")
+        assert states(client) == {"a": True, "c": False, "d": True,
+                                  "d-file": True} # a had an export
+        client.do("blockdev-set-active", active=False)
+        client.do("blockdev-set-active", node_name="c", active=True)
+        client.do("blockdev-set-active", node_name="d-file", active=True)
+        for _ in range(2):
+            before = states(client)
+            service.crash()
+            client = service.client()
+            assert states(client) == before, (states(client), before)
+            assert not other_node(client, "c.img")
+            assert other_node(client, "a.img")
+            client.do("blockdev-set-active", node_name="c", active=False)
+            client.do("blockdev-set-active", node_name="c", active=True)
+            client.do("blockdev-set-active", node_name="d", active=True)
+
+
+@case
+def an_image_that_is_anothers_meanwhile():
+    """Is had again when that lets go; nobody takes it away."""
+    with Supervised() as service:
+        client = service.client()
+        add_disk(client, "b")
+        client.do("blockdev-add", driver="file", node_name="a",
+                  filename=image("a.img"), active=False, locking="on")
+        client.do("blockdev-set-active", node_name="a", active=True)
+        server = service.server()
+        os.kill(service.pid, signal.SIGSTOP)
+        os.kill(server, signal.SIGKILL)
+        until(lambda: not os.path.exists(f"/proc/{server}/exe"), "its end")
+        with Process("--blockdev", "file,node-name=a,filename=a.img",
+                     monitor=("--chardev", "socket,id=m,path=r.sock,server=on,"
+                              "wait=off", "--monitor", "chardev=m")) as other:
+            other.client("r.sock")
+            os.kill(service.pid, signal.SIGCONT)
+            client = service.client()
+            assert states(client)["a"] is False
+            assert "Failed to get" in service.log()
+        until(lambda: states(client)["a"], service.log())
+        assert "state of node 'a' is there again" in service.log()
+
+
 @case
 def a_crash_and_the_command_line():
     images()

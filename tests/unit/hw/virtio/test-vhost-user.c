@@ -28,7 +28,7 @@ static void test_disconnect_drains(gconstpointer opaque)
     close(f->sock);
     front_connect(f); /* waits its turn */
     front_run_main();
-    g_assert_true(vhost_user_server_connected(f->server));
+    g_assert_false(vhost_user_server_connected(f->server));
     g_assert_cmpuint(f->echo->queues[0].stops, ==, 0);
     front_release(f, 0);
     front_wait_disconnected(f);

@@ -289,7 +289,7 @@ VirtIOBlockErrors *virtio_blk_errors_new(const VirtIOBlockConf *conf,
     errors->on_write = conf->werror;
     errors->io_error = conf->io_error;
     errors->resumed = conf->resumed;
-    errors->opaque = conf->error_opaque;
+    errors->opaque = conf->opaque;
     errors->wake = wake;
     errors->wake_opaque = opaque;
     pthread_mutex_init(&errors->mutex, NULL);

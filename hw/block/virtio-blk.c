@@ -27,6 +27,8 @@ struct VirtIOBlock {
     VirtIOBlockRules rules;   /* constant while queues run */
     VirtIOBlockErrors *errors;
     VirtIOBlockQueue **queues;
+    void (*set_running)(void *opaque, bool running);
+    void *opaque;
 };
 
 static VirtIOBlock *to_block(VirtIODevice *dev)
@@ -68,6 +70,15 @@ static void device_keep_state(VirtIODevice *dev, uint64_t *word)
     virtio_blk_config_keep(&to_block(dev)->config, word);
 }
 
+static void device_set_running(VirtIODevice *dev, bool running)
+{
+    VirtIOBlock *vblk = to_block(dev);
+
+    if (vblk->set_running) {
+        vblk->set_running(vblk->opaque, running);
+    }
+}
+
 static AioContext *device_queue_context(VirtIODevice *dev, unsigned index)
 {
     return virtio_blk_queue_context(to_block(dev)->queues[index]);
@@ -92,6 +103,7 @@ static const VirtIODeviceOps device_ops = {
     .set_config = device_set_config,
     .reset = device_reset,
     .keep_state = device_keep_state,
+    .set_running = device_set_running,
     .queue_context = device_queue_context,
     .queue_start = device_queue_start,
     .queue_stop = device_queue_stop,
@@ -161,6 +173,8 @@ VirtIOBlock *virtio_blk_new(BlockBackend *blk, const VirtIOBlockConf *conf,
     vblk = g_new0(VirtIOBlock, 1);
     vblk->blk = blk;
     vblk->name = g_strdup(conf->name);
+    vblk->set_running = conf->set_running;
+    vblk->opaque = conf->opaque;
     vblk->dev = (VirtIODevice) {
         .ops = &device_ops,
         .name = vblk->name,

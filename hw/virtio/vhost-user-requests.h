@@ -30,6 +30,7 @@ struct VhostUserSession {
     bool features_set;    /* by this front end: the device knows them */
     uint64_t protocol_features;
     uint8_t status;
+    bool running;         /* the device was told so */
     int backend_fd;       /* -1: no back-end channel */
 
     VhostUserRing *rings; /* dev->num_queues */
@@ -59,6 +60,8 @@ typedef struct VhostUserRequestOps {
     /* The rings go on afterwards with the same record of what is in flight:
      * a request that the device holds back need not end before. */
     bool resumes;
+    /* The rings of its scope are the front end's afterwards. */
+    bool gives_back;
 } VhostUserRequestOps;
 
 /* By request number; handle is NULL where there is none. */

@@ -68,6 +68,16 @@ static void session_read_on(VhostUserSession *s);
 static void session_free_bh(void *opaque);
 static void close_when_drained(VhostUserSession *s);
 
+static void set_running(VhostUserSession *s, bool running)
+{
+    if (s->running != running) {
+        s->running = running;
+        if (s->dev->ops->set_running) {
+            s->dev->ops->set_running(s->dev, running);
+        }
+    }
+}
+
 /* Whoever is complete and stands still, runs. */
 static void start_rings(VhostUserSession *s)
 {
@@ -75,11 +85,34 @@ static void start_rings(VhostUserSession *s)
         VhostUserRing *ring = &s->rings[i];
         g_autoptr(GError) error = NULL;
 
-        if (vhost_user_ring_can_start(ring, &s->env) &&
-            !vhost_user_ring_start(ring, &s->env, &error)) {
+        if (!vhost_user_ring_can_start(ring, &s->env)) {
+            continue;
+        }
+        set_running(s, true);
+        if (!vhost_user_ring_start(ring, &s->env, &error)) {
             warn(s, "not started", error->message);
         }
     }
+}
+
+static bool any_ring_runs(const VhostUserSession *s)
+{
+    for (unsigned i = 0; i < s->dev->num_queues; i++) {
+        if (s->rings[i].state != VHOST_USER_RING_STOPPED) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Others stop to go on. */
+static bool gives_last_ring_back(const VhostUserSession *s)
+{
+    const VhostUserRequestOps *request =
+        &vhost_user_requests[s->msg.header.request];
+
+    return request->gives_back &&
+           request->scope(s, &s->msg) != SCOPE_NONE && !any_ring_runs(s);
 }
 
 /*
@@ -129,6 +162,9 @@ static void execute_message(VhostUserSession *s)
 {
     g_autoptr(GError) error = NULL;
 
+    if (gives_last_ring_back(s)) {
+        set_running(s, false);
+    }
     vhost_user_requests[s->msg.header.request].handle(s, &s->msg, &error);
     if (s->state != SESSION_CLOSING) {
         start_rings(s);
@@ -350,6 +386,9 @@ static void session_free_bh(void *opaque)
         !vhost_user_session_save(s, s->handover, s->handover_id, &error)) {
         warn(s, "the connection is closed, not handed over", error->message);
         handover_drop(s->handover, s->handover_id);
+    }
+    if (!s->handover) {
+        set_running(s, false);
     }
     session_free(s);
     closed(closed_opaque);

@@ -65,7 +65,7 @@ static void make_device(BlkRig *rig, const BlkRigConf *conf)
         .werror = conf->werror,
         .io_error = conf->io_error,
         .resumed = conf->resumed,
-        .error_opaque = conf->error_opaque,
+        .opaque = conf->error_opaque,
     };
     BlockBackend *blk = blk_new(conf->bs ? conf->bs : rig->opened, &options,
                                 &error);

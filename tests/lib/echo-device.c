@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static uint64_t echo_get_features(VirtIODevice *dev)
@@ -111,6 +112,7 @@ static void echo_queue_start(VirtIODevice *dev, unsigned index, VirtQueue *vq)
     EchoQueue *q = &echo->queues[index];
 
     assert_home(echo->ctx);
+    g_assert_true(echo->running);
     g_assert_null(q->vq);
     q->vq = vq;
     q->starts++;
@@ -139,6 +141,29 @@ static void echo_queue_stop(VirtIODevice *dev, unsigned index, AioFn *done,
     }
 }
 
+/* Nobody has been told that it is over. */
+static void check_no_answer(int fd)
+{
+    char byte;
+
+    g_assert_cmpint(recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT), <=, 0);
+}
+
+static void echo_set_running(VirtIODevice *dev, bool running)
+{
+    Echo *echo = (Echo *)dev;
+
+    g_assert_true(running || echo->running); /* another process may begin */
+    for (unsigned i = 0; i < ECHO_QUEUES; i++) {
+        g_assert_null(echo->queues[i].vq);
+    }
+    if (!running && echo->front_fd) {
+        check_no_answer(echo->front_fd);
+    }
+    echo->running = running;
+    echo->runs += running;
+}
+
 void echo_release_bh(void *opaque)
 {
     EchoQueue *q = opaque;
@@ -160,6 +185,7 @@ void echo_init(Echo *echo, AioContext *ctx)
         .get_config = echo_get_config,
         .set_config = echo_set_config,
         .reset = echo_reset,
+        .set_running = echo_set_running,
         .queue_context = echo_queue_context,
         .queue_start = echo_queue_start,
         .queue_stop = echo_queue_stop,

@@ -30,6 +30,10 @@ typedef struct Echo {
     VirtIODevice dev;
     AioContext *ctx;
     EchoQueue queues[ECHO_QUEUES];
+    bool running;  /* as the transport says */
+    unsigned runs; /* how often it began to say so */
+    int front_fd;  /* of the front end: has nothing to read when it is over;
+                      0: not looked at */
     bool hold; /* keep the next request; Context: home of the queues */
     uint64_t features;
     unsigned set_features_calls, resets;

@@ -300,7 +300,7 @@ static VirtIOBlock *make_device(const ExportConf *conf, Export *export,
         .werror = conf->werror,
         .io_error = io_error,
         .resumed = resumed,
-        .error_opaque = export,
+        .opaque = export,
     };
     vblk = virtio_blk_new(blk, &vconf, error);
     if (!vblk) {

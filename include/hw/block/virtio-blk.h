@@ -56,7 +56,9 @@ typedef struct VirtIOBlockConf {
     VirtIOBlockErrorFn *io_error; /* told of errors: each that stops the
                                      device, others at most once a second */
     AioFn *resumed;               /* it goes on after one that stopped it */
-    void *error_opaque;
+    void (*set_running)(void *opaque, bool running); /* as that of
+                                     VirtIODeviceOps; or NULL */
+    void *opaque;                 /* of these three */
 } VirtIOBlockConf;
 
 typedef enum BlockDeviceIoStatus {

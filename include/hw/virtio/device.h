@@ -38,6 +38,15 @@ typedef struct VirtIODeviceOps {
      */
     void (*keep_state)(VirtIODevice *dev, uint64_t *word);
 
+    /*
+     * The driver is about to use its queues: true, before the first of them
+     * starts. It does not any more: false, after the last has stopped and
+     * before the front end is told; or when that has gone. Queues that stop
+     * only to go on are in use, and those of a driver that another process
+     * takes over are never said not to be. Optional. Context: main
+     */
+    void (*set_running)(VirtIODevice *dev, bool running);
+
     /* The context whose thread runs queue @index. Context: any */
     AioContext *(*queue_context)(VirtIODevice *dev, unsigned index);
 

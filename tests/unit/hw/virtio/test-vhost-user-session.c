@@ -152,6 +152,75 @@ static void test_peer_does_not_read(gconstpointer opaque)
     front_expect_log("closing the connection: cannot write to the front end");
 }
 
+/* --- Whether the driver uses its queues --- */
+
+/* From the first ring on until the front end has the last one back. */
+static void test_running(gconstpointer opaque)
+{
+    g_autoptr(Front) f = front_running(opaque != NULL, PLAIN);
+
+    f->echo->front_fd = f->sock;
+    g_assert_true(f->echo->running);
+    front_set_up_ring(f, 1, PLAIN);
+    front_enable(f, 1, 1);
+    g_assert_cmpuint(f->echo->runs, ==, 1);
+    front_get_base(f, 0);
+    g_assert_true(f->echo->running);
+    front_get_base(f, 1);
+    g_assert_false(f->echo->running);
+    front_set_up_ring(f, 0, PLAIN); /* as a machine that goes on */
+    g_assert_true(f->echo->running);
+    g_assert_cmpuint(f->echo->runs, ==, 2);
+}
+
+/* What stops rings for a moment, or leaves them to us, does not end it. */
+static void test_still_running(gconstpointer opaque)
+{
+    g_autoptr(Front) f = front_running(opaque != NULL, PLAIN);
+
+    f->echo->front_fd = f->sock;
+    g_assert_cmpuint(front_set_mem_table(f), ==, 0);
+    front_enable(f, 0, 0);
+    g_assert_true(f->echo->running);
+    front_enable(f, 0, 1);
+    front_call_u64(f, VHOST_USER_SET_STATUS, 15);
+    g_assert_cmpuint(f->echo->runs, ==, 1);
+    front_enable(f, 0, 0);
+    front_get_base(f, 0); /* it was stopped before */
+    g_assert_false(f->echo->running);
+}
+
+static void test_reset_ends_running(gconstpointer opaque)
+{
+    g_autoptr(Front) f = front_running(opaque != NULL, PLAIN);
+
+    f->echo->front_fd = f->sock;
+    front_call_u64(f, VHOST_USER_SET_STATUS, 0);
+    g_assert_false(f->echo->running);
+    front_set_up_ring(f, 0, PLAIN);
+    g_assert_true(f->echo->running);
+    front_call(f, VHOST_USER_RESET_DEVICE, NULL, 0);
+    g_assert_false(f->echo->running);
+}
+
+/* Or the front end goes. */
+static void test_gone(gconstpointer opaque)
+{
+    g_autoptr(Front) f = front_running(opaque != NULL, PLAIN);
+
+    close(f->sock);
+    f->sock = -1;
+    front_wait_disconnected(f);
+    front_run_main();
+    g_assert_false(f->echo->running);
+    front_connect(f);
+    front_negotiate(f, PLAIN | PROTOCOL);
+    g_assert_cmpuint(f->echo->runs, ==, 1);
+    front_set_up_ring(f, 0, PLAIN);
+    front_enable(f, 0, 1);
+    g_assert_cmpuint(f->echo->runs, ==, 2);
+}
+
 static const FrontCase cases[] = {
     { "negotiation", test_negotiation },
     { "exactly-one-reply", test_exactly_one_reply },
@@ -160,6 +229,10 @@ static const FrontCase cases[] = {
     { "partial-message", test_partial_message },
     { "peer-does-not-read", test_peer_does_not_read },
     { "draining-blocks-nobody", test_draining_blocks_nobody, true },
+    { "running", test_running, true },
+    { "still-running", test_still_running, true },
+    { "reset-ends-running", test_reset_ends_running },
+    { "gone", test_gone },
 };
 
 int main(int argc, char **argv)

@@ -198,6 +198,7 @@ static Options *export_options(Options *opts, const Drive *drive,
     static const char *const keys[] = {
         "serial", "num-queues", "iothread", "logical-block-size",
         "request-merging", "rerror", "werror", "allow-inactive",
+        "auto-active",
     };
     g_autoptr(Options) export = empty_options("--drive");
     g_autofree char *socket = NULL;

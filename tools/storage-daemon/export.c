@@ -44,7 +44,7 @@ typedef struct ExportConf {
     char *addr_type, *addr_path, *addr_str;
     char **iothreads;
     bool writable, writethrough, request_merging, config_wce, packed;
-    bool fixed_iothread, register_buffers, allow_inactive;
+    bool fixed_iothread, register_buffers, allow_inactive, auto_active;
     uint64_t num_queues;
     int64_t logical_block_size;
     int rerror, werror; /* BlockdevOnError */
@@ -161,6 +161,18 @@ static bool take_policies(Options *opts, ExportConf *conf, GError **error)
                 "'stop': reads do not run out of space");
 }
 
+static bool take_inactive(Options *opts, ExportConf *conf, GError **error)
+{
+    if (!options_take_bool(opts, "auto-active", &conf->auto_active, error)) {
+        return false;
+    }
+    conf->allow_inactive = conf->auto_active;
+    return options_take_bool(opts, "allow-inactive", &conf->allow_inactive,
+                             error) &&
+           (conf->allow_inactive || !conf->auto_active ||
+            fail(error, conf->id, "auto-active=on needs allow-inactive=on"));
+}
+
 static bool take_device(Options *opts, ExportConf *conf, GError **error)
 {
     return take_policies(opts, conf, error) &&
@@ -175,8 +187,7 @@ static bool take_device(Options *opts, ExportConf *conf, GError **error)
            options_take_bool(opts, "packed", &conf->packed, error) &&
            options_take_bool(opts, "fixed-iothread", &conf->fixed_iothread,
                              error) &&
-           options_take_bool(opts, "allow-inactive", &conf->allow_inactive,
-                             error) &&
+           take_inactive(opts, conf, error) &&
            options_take_size(opts, "logical-block-size",
                              &conf->logical_block_size, error) &&
            options_take_uint(opts, "num-queues", G_MAXUINT32,
@@ -274,6 +285,15 @@ static void resumed(void *opaque)
     }
 }
 
+static void set_running(void *opaque, bool running)
+{
+    Export *export = opaque;
+
+    if (export->activation) {
+        activation_set_running(export->activation, running);
+    }
+}
+
 static VirtIOBlock *make_device(const ExportConf *conf, Export *export,
                                 GError **error)
 {
@@ -300,6 +320,7 @@ static VirtIOBlock *make_device(const ExportConf *conf, Export *export,
         .werror = conf->werror,
         .io_error = io_error,
         .resumed = resumed,
+        .set_running = set_running,
         .opaque = export,
     };
     vblk = virtio_blk_new(blk, &vconf, error);
@@ -416,8 +437,13 @@ static bool export_start(const ExportConf *conf, AioContext *main_ctx,
         return false;
     }
     if (conf->allow_inactive) {
-        export->activation = activation_new(bdrv_find_node(conf->node_name),
-                                            export->vblk);
+        export->activation = activation_new(&(ActivationConf){
+            .name = export->name,
+            .bs = bdrv_find_node(conf->node_name),
+            .vblk = export->vblk,
+            .ctx = main_ctx,
+            .automatic = conf->auto_active,
+        });
     }
     export->server = make_server(conf, virtio_blk_device(export->vblk),
                                  main_ctx, error);
@@ -427,6 +453,9 @@ static bool export_start(const ExportConf *conf, AioContext *main_ctx,
     }
     export->next = exports;
     exports = export;
+    if (export->activation && !export->stands) {
+        activation_follow(export->activation);
+    }
     if (export->path &&
         !socket_access_apply(&conf->access, export->path, error)) {
         export_del(export);
@@ -628,6 +657,11 @@ unsigned export_resume_all(void)
         if (export->stands) {
             export->stands = false;
             requests += vhost_user_server_resume(export->server);
+        }
+    }
+    for (Export *export = exports; export; export = export->next) {
+        if (export->activation) {
+            activation_follow(export->activation);
         }
     }
     return requests;

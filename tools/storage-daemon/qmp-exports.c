@@ -102,6 +102,9 @@ static void add_stats(Export *export, void *opaque)
                                   export_node_name(export));
     json_object_set_boolean_member(object, "connected",
                                    export_is_connected(export));
+    json_object_set_boolean_member(object, "active",
+                                   !bdrv_is_inactive(bdrv_find_node(
+                                       export_node_name(export))));
     json_object_set_string_member(object, "io-status",
                                   statuses[hold.io_status]);
     json_object_set_int_member(object, "held", hold.n_held);

@@ -246,7 +246,8 @@ static void blockdev_set_active(QmpCall *call, Options *args)
     if (take_node(args, &bs, &error) && take_active(args, &active, &error) &&
         qmp_args_done(args, &error) &&
         settings_prepare(CHANGE_ACTIVE, copy, &change, &error) &&
-        activation_set(bs, active, &error)) {
+        activation_set(bs, active, &error) &&
+        !(bs && activation_is_automatic(bs))) { /* not for long */
         settings_added(g_steal_pointer(&change));
     }
     qmp_finish(call, error);

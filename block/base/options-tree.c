@@ -156,9 +156,52 @@ static JsonObject *object_at(JsonObject *to, const char *name)
     return JSON_NODE_HOLDS_OBJECT(node) ? json_node_get_object(node) : NULL;
 }
 
+static JsonNode *nest_list(JsonArray *list, const char *what, GError **error);
+
+/* What @value is once its names have no dots; NULL with an error. */
+static JsonNode *nest_value(JsonNode *value, const char *what, GError **error)
+{
+    g_autoptr(JsonObject) object = NULL;
+    JsonNode *node;
+
+    if (JSON_NODE_HOLDS_ARRAY(value)) {
+        return nest_list(json_node_get_array(value), what, error);
+    }
+    if (!JSON_NODE_HOLDS_OBJECT(value)) {
+        return json_node_copy(value);
+    }
+    object = json_object_new();
+    if (!nest_object(object, json_node_get_object(value), what, error) ||
+        !options_make_lists(object, what, error)) {
+        return NULL;
+    }
+    node = json_node_new(JSON_NODE_OBJECT);
+    json_node_take_object(node, g_steal_pointer(&object));
+    return node;
+}
+
+/* Depth was bounded when it was read. */
+static JsonNode *nest_list(JsonArray *list, const char *what, GError **error)
+{
+    g_autoptr(JsonArray) nested = json_array_new();
+    JsonNode *node;
+
+    for (unsigned i = 0; i < json_array_get_length(list); i++) {
+        node = nest_value(json_array_get_element(list, i), what, error);
+        if (!node) {
+            return NULL;
+        }
+        json_array_add_element(nested, node);
+    }
+    node = json_node_new(JSON_NODE_ARRAY);
+    json_node_take_array(node, g_steal_pointer(&nested));
+    return node;
+}
+
 static bool nest_member(JsonObject *to, char **path, JsonNode *value,
                         const char *what, GError **error)
 {
+    JsonNode *nested;
     bool is_object = JSON_NODE_HOLDS_OBJECT(value);
     JsonObject *object = to;
 
@@ -174,8 +217,11 @@ static bool nest_member(JsonObject *to, char **path, JsonNode *value,
                     what);
         return false;
     }
-    json_object_set_member(object, path[0], json_node_copy(value));
-    return true;
+    nested = nest_value(value, what, error);
+    if (nested) {
+        json_object_set_member(object, path[0], nested);
+    }
+    return nested;
 }
 
 Options *options_parse_dotted(const char *text, const char *what,

@@ -4,6 +4,7 @@
  * Error texts are compared in full: they are what an administrator sees.
  */
 #include "block/options.h"
+#include "block/qjson.h"
 
 #include <string.h>
 
@@ -520,6 +521,20 @@ static void test_dotted(void)
     expect_end(opts);
 }
 
+/* Names in objects in lists are names, too. */
+static void test_dotted_list(void)
+{
+    g_autoptr(Options) opts = parse_dotted(
+        "{\"l\":[{\"a.b\":\"1\",\"c.0\":\"x\"},[{\"d.e\":2}],7]}", NULL);
+    g_autoptr(JsonNode) node = json_node_new(JSON_NODE_OBJECT);
+    g_autofree char *text = NULL;
+
+    json_node_take_object(node, options_copy(opts));
+    text = qobject_to_json(node);
+    g_assert_cmpstr(text, ==, "{\"l\": [{\"a\": {\"b\": \"1\"}, "
+                    "\"c\": [\"x\"]}, [{\"d\": {\"e\": 2}}], 7]}");
+}
+
 static void test_bad_dotted(void)
 {
     static const char two[] =
@@ -533,6 +548,7 @@ static void test_bad_dotted(void)
     parse_dotted("{\"a.0\":2,\"a.2\":1}",
                  "image: the list 'a' needs the elements 'a.0' to 'a.1' and "
                  "nothing else");
+    parse_dotted("{\"l\":[{\"a\":1,\"a.b\":2}]}", two);
     many = g_strdup_printf("{\"a%.100s\":{\"%.100s\":1}}", dots, dots);
     options_free(parse_dotted(many, NULL));
     parse_dotted("[]", "image: the JSON text is not one object");
@@ -655,6 +671,7 @@ int main(int argc, char **argv)
     g_test_add_func("/options/need", test_need);
     g_test_add_func("/options/set", test_set);
     g_test_add_func("/options/dotted", test_dotted);
+    g_test_add_func("/options/dotted-list", test_dotted_list);
     g_test_add_func("/options/bad-dotted", test_bad_dotted);
     g_test_add_func("/options/join", test_join);
     g_test_add_func("/options/left", test_left);

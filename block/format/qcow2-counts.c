@@ -113,6 +113,20 @@ static void chunk_set(const Qcow2Counts *counts, CountsChunk *chunk,
     }
 }
 
+int qcow2_counts_take(Qcow2Counts *counts, uint64_t cluster)
+{
+    CountsChunk *chunk = find_chunk(counts, cluster);
+    unsigned i = cluster % CHUNK_COUNTS;
+    uint64_t count = chunk ? chunk_get(counts, chunk, i) : 0;
+
+    if (count == 0) {
+        return -ERANGE;
+    }
+    chunk->used -= count == 1;
+    chunk_set(counts, chunk, i, count - 1);
+    return 0;
+}
+
 int qcow2_counts_add(Qcow2Counts *counts, uint64_t cluster, uint64_t times)
 {
     CountsChunk *chunk = make_chunk(counts, cluster);
@@ -172,22 +186,43 @@ static unsigned lower_bound(Qcow2Counts *counts, uint64_t index)
     return low;
 }
 
-uint64_t qcow2_counts_next(Qcow2Counts *counts, uint64_t cluster)
+/* In its chunk, from index @i on; UINT64_MAX: there is none. */
+static uint64_t next_in_chunk(const Qcow2Counts *counts,
+                              const CountsChunk *chunk, unsigned i)
 {
-    uint64_t index = cluster >> CHUNK_BITS;
-
-    for (unsigned at = lower_bound(counts, index); at < counts->order->len;
-         at++) {
-        const CountsChunk *chunk = counts->order->pdata[at];
-        unsigned i = chunk->index == index ? cluster % CHUNK_COUNTS : 0;
-
-        for (; chunk->used > 0 && i < CHUNK_COUNTS; i++) {
-            if (chunk_get(counts, chunk, i)) {
-                return (chunk->index << CHUNK_BITS) + i;
-            }
+    for (; chunk->used > 0 && i < CHUNK_COUNTS; i++) {
+        if (chunk_get(counts, chunk, i)) {
+            return (chunk->index << CHUNK_BITS) + i;
         }
     }
     return UINT64_MAX;
+}
+
+uint64_t qcow2_counts_next(Qcow2Counts *counts, uint64_t cluster)
+{
+    const CountsChunk *chunk = find_chunk(counts, cluster);
+    uint64_t found = chunk ? next_in_chunk(counts, chunk,
+                                           cluster % CHUNK_COUNTS)
+                           : UINT64_MAX;
+    unsigned at;
+
+    if (found != UINT64_MAX) {
+        return found;
+    }
+    at = lower_bound(counts, (cluster >> CHUNK_BITS) + 1);
+    for (; at < counts->order->len && found == UINT64_MAX; at++) {
+        found = next_in_chunk(counts, counts->order->pdata[at], 0);
+    }
+    return found;
+}
+
+/* No cluster from @used, which is, up to there is free. */
+static uint64_t behind(Qcow2Counts *counts, uint64_t used)
+{
+    const CountsChunk *chunk = find_chunk(counts, used);
+
+    return chunk->used == CHUNK_COUNTS ? (chunk->index + 1) << CHUNK_BITS
+                                       : used + 1;
 }
 
 uint64_t qcow2_counts_find_free(Qcow2Counts *counts, uint64_t cluster,
@@ -196,7 +231,7 @@ uint64_t qcow2_counts_find_free(Qcow2Counts *counts, uint64_t cluster,
     uint64_t used = qcow2_counts_next(counts, cluster);
 
     while (used != UINT64_MAX && used - cluster < clusters) {
-        cluster = used + 1;
+        cluster = behind(counts, used);
         used = qcow2_counts_next(counts, cluster);
     }
     return cluster;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * How often each cluster of an image file is referred to, as a check counts
- * it: a sparse array of numbers. Memory is taken for the neighbourhood of
+ * it or the refcounts say it: a sparse array of numbers. Memory is taken for the neighbourhood of
  * clusters that are counted, whatever the file's size says, and bounded.
  */
 #ifndef BLOCK_FORMAT_QCOW2_COUNTS_H
@@ -20,6 +20,9 @@ uint64_t qcow2_counts_get(Qcow2Counts *counts, uint64_t cluster);
 
 /* 0, -ERANGE (and no change) where that exceeds the maximum, or -ENOMEM. */
 int qcow2_counts_add(Qcow2Counts *counts, uint64_t cluster, uint64_t times);
+
+/* One less: 0, or -ERANGE where there is none. */
+int qcow2_counts_take(Qcow2Counts *counts, uint64_t cluster);
 
 /* Back to 0. */
 void qcow2_counts_clear(Qcow2Counts *counts, uint64_t cluster);

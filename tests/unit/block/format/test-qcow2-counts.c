@@ -20,10 +20,32 @@ static void test_limit(void)
         g_assert_cmpint(qcow2_counts_add(counts, 7, 1), ==, 0);
         g_assert_cmpuint(qcow2_counts_get(counts, 7), ==, limits[i]);
         g_assert_cmpuint(qcow2_counts_get(counts, 6), ==, 0);
+        g_assert_cmpint(qcow2_counts_take(counts, 7), ==, 0);
+        g_assert_cmpuint(qcow2_counts_get(counts, 7), ==, limits[i] - 1);
+        g_assert_cmpint(qcow2_counts_take(counts, 6), ==, -ERANGE);
         qcow2_counts_clear(counts, 7);
         g_assert_cmpuint(qcow2_counts_next(counts, 0), ==, UINT64_MAX);
         qcow2_counts_free(counts);
     }
+}
+
+/* What is back at 0 is found free, and its neighbourhood not in use. */
+static void test_take(void)
+{
+    Qcow2Counts *counts = qcow2_counts_new(3);
+
+    for (uint64_t i = 0; i < 2048; i++) {
+        g_assert_cmpint(qcow2_counts_add(counts, i, 2), ==, 0);
+    }
+    g_assert_cmpuint(qcow2_counts_find_free(counts, 5, 1), ==, 2048);
+    g_assert_cmpint(qcow2_counts_take(counts, 700), ==, 0);
+    g_assert_cmpuint(qcow2_counts_find_free(counts, 5, 1), ==, 2048);
+    g_assert_cmpint(qcow2_counts_take(counts, 700), ==, 0);
+    g_assert_cmpint(qcow2_counts_take(counts, 700), ==, -ERANGE);
+    g_assert_cmpuint(qcow2_counts_find_free(counts, 5, 1), ==, 700);
+    g_assert_cmpuint(qcow2_counts_find_free(counts, 5, 2), ==, 2048);
+    g_assert_cmpuint(qcow2_counts_next(counts, 700), ==, 701);
+    qcow2_counts_free(counts);
 }
 
 static void test_order(void)
@@ -68,6 +90,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/qcow2-counts/limit", test_limit);
+    g_test_add_func("/qcow2-counts/take", test_take);
     g_test_add_func("/qcow2-counts/order", test_order);
     g_test_add_func("/qcow2-counts/find-free", test_find_free);
     return g_test_run();

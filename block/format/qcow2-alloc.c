@@ -173,6 +173,22 @@ static int coroutine_fn check_free(BlockDriverState *bs,
                                   found->clusters << s->cluster_bits);
 }
 
+int coroutine_fn qcow2_co_check_place(BlockDriverState *bs, uint64_t first,
+                                      uint64_t clusters)
+{
+    const Qcow2State *s = bs->opaque;
+
+    if (first + clusters > qcow2_max_cluster(s)) {
+        return -EFBIG;
+    }
+    if (!bs->file->grows &&
+        (int64_t)((first + clusters) << s->cluster_bits) >
+            bs->file->total_bytes) {
+        return -ENOSPC;
+    }
+    return check_free(bs, &(Qcow2Found){ first, clusters });
+}
+
 static int coroutine_fn take(BlockDriverState *bs, const Qcow2Found *found)
 {
     Qcow2State *s = bs->opaque;

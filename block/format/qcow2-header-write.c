@@ -283,6 +283,22 @@ int coroutine_fn qcow2_co_write_header(BlockDriverState *bs)
     return ret;
 }
 
+int coroutine_fn qcow2_co_change_header(BlockDriverState *bs)
+{
+    int ret = qcow2_co_write_header(bs);
+
+    return ret == 0 ? bdrv_co_flush(bs->file) : ret;
+}
+
+void coroutine_fn qcow2_co_restore_header(BlockDriverState *bs)
+{
+    Qcow2State *s = bs->opaque;
+
+    if (qcow2_co_change_header(bs) < 0) {
+        s->broken = true;
+    }
+}
+
 /* --- the state of the image --- */
 
 /* The block of the file that the feature bits are in is written anew, with

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Makes new refcount structures from counts: of what a check has counted,
- * where the old ones cannot be repaired; of another width, for amend.
+ * where the old ones cannot be repaired; of another width, for amend; of what
+ * is used with a snapshot more or less.
  *
  * How it works: each stretch of the file that one block covers and that has
  * anything in use gets a block, in the first free cluster from there on; the
@@ -24,6 +25,8 @@ typedef struct Qcow2Rebuild {
     GArray *blocks;        /* of uint64_t: offset of each, or 0 */
     uint64_t table;        /* cluster; valid when @table_clusters is not 0 */
     uint64_t table_clusters;
+    bool guarded;          /* the counts may be wrong: what lies in their
+                              way is not written over */
 } Qcow2Rebuild;
 
 static int count_new(Qcow2Rebuild *r, uint64_t cluster)
@@ -125,6 +128,22 @@ static void fill_block(Qcow2Rebuild *r, uint64_t index, void *block)
     }
 }
 
+/* Nothing is in the way, and the file is long enough. */
+static int coroutine_fn use_place(Qcow2Rebuild *r, uint64_t offset,
+                                  uint64_t bytes)
+{
+    const Qcow2State *s = r->bs->opaque;
+    int ret = r->guarded ? qcow2_co_check_place(r->bs,
+                                                offset >> s->cluster_bits,
+                                                bytes >> s->cluster_bits)
+                         : 0;
+
+    if (ret == 0) {
+        qcow2_co_use_clusters(r->bs, offset, bytes);
+    }
+    return ret;
+}
+
 static int coroutine_fn write_blocks(Qcow2Rebuild *r)
 {
     const Qcow2State *s = r->bs->opaque;
@@ -134,9 +153,12 @@ static int coroutine_fn write_blocks(Qcow2Rebuild *r)
     for (unsigned i = 0; i < r->blocks->len && ret == 0; i++) {
         uint64_t offset = g_array_index(r->blocks, uint64_t, i);
 
-        if (offset) {
-            fill_block(r, i, block);
-            qcow2_co_use_clusters(r->bs, offset, s->cluster_size);
+        if (offset == 0) {
+            continue;
+        }
+        fill_block(r, i, block);
+        ret = use_place(r, offset, s->cluster_size);
+        if (ret == 0) {
             ret = bdrv_co_pwrite(r->bs->file, offset, s->cluster_size,
                                  block, 0);
         }
@@ -149,41 +171,32 @@ static int coroutine_fn write_table(Qcow2Rebuild *r)
     const Qcow2State *s = r->bs->opaque;
     size_t bytes = r->table_clusters << s->cluster_bits;
     g_autofree uint64_t *table = g_malloc0(bytes);
-    int ret;
+    uint64_t offset = r->table << s->cluster_bits;
+    int ret = use_place(r, offset, bytes);
 
     for (unsigned i = 0; i < r->blocks->len; i++) {
         table[i] = GUINT64_TO_BE(g_array_index(r->blocks, uint64_t, i));
     }
-    qcow2_co_use_clusters(r->bs, r->table << s->cluster_bits, bytes);
-    ret = bdrv_co_pwrite(r->bs->file, r->table << s->cluster_bits, bytes,
-                         table, 0);
+    if (ret == 0) {
+        ret = bdrv_co_pwrite(r->bs->file, offset, bytes, table, 0);
+    }
     return ret == 0 ? bdrv_co_flush(r->bs->file) : ret;
 }
 
-/* What of the state says where they are. */
-typedef struct Qcow2Reftable {
-    uint64_t offset;
-    unsigned clusters, entries, last;
-    uint64_t *table;
-} Qcow2Reftable;
-
-static Qcow2Reftable get_reftable(const Qcow2State *s)
-{
-    return (Qcow2Reftable){ s->reftable_offset, s->reftable_clusters,
-                            s->reftable_entries, s->reftable_last,
-                            s->reftable };
-}
-
-static void set_reftable(BlockDriverState *bs, const Qcow2Reftable *to)
+void qcow2_swap_reftable(BlockDriverState *bs, Qcow2Reftable *table)
 {
     Qcow2State *s = bs->opaque;
+    Qcow2Reftable old = { s->reftable_offset, s->reftable_clusters,
+                          s->reftable_entries, s->reftable_last,
+                          s->reftable };
 
-    s->reftable_offset = to->offset;
-    s->reftable_clusters = to->clusters;
-    s->reftable_entries = to->entries;
-    s->reftable_last = to->last;
-    s->reftable = to->table;
+    s->reftable_offset = table->offset;
+    s->reftable_clusters = table->clusters;
+    s->reftable_entries = table->entries;
+    s->reftable_last = table->last;
+    s->reftable = table->table;
     s->free_hint = 0;
+    *table = old;
     qcow2_overlap_changed(bs);
 }
 
@@ -202,28 +215,8 @@ static Qcow2Reftable new_reftable(Qcow2Rebuild *r)
     return new;
 }
 
-static int coroutine_fn switch_to_new(Qcow2Rebuild *r)
-{
-    BlockDriverState *bs = r->bs;
-    Qcow2Reftable old = get_reftable(bs->opaque);
-    Qcow2Reftable new = new_reftable(r);
-    int ret;
-
-    set_reftable(bs, &new);
-    ret = qcow2_co_write_header(bs);
-    if (ret == 0) {
-        ret = bdrv_co_flush(bs->file);
-    }
-    if (ret < 0) {
-        set_reftable(bs, &old);
-        g_free(new.table);
-    } else {
-        g_free(old.table);
-    }
-    return ret;
-}
-
-static int coroutine_fn rebuild(Qcow2Rebuild *r, const char **what)
+static int coroutine_fn make(Qcow2Rebuild *r, Qcow2Reftable *table,
+                             const char **what)
 {
     int ret = place_all(r);
 
@@ -237,23 +230,112 @@ static int coroutine_fn rebuild(Qcow2Rebuild *r, const char **what)
         ret = write_table(r);
     }
     if (ret == 0) {
-        *what = "setting reftable";
-        ret = switch_to_new(r);
+        *table = new_reftable(r);
     }
     return ret;
+}
+
+static int coroutine_fn make_reftable(Qcow2Rebuild *r, Qcow2Reftable *table,
+                                      const char **what)
+{
+    int ret;
+
+    r->blocks = g_array_new(FALSE, TRUE, sizeof(uint64_t));
+    ret = make(r, table, what);
+    g_array_unref(r->blocks);
+    return ret;
+}
+
+int coroutine_fn qcow2_co_make_reftable(BlockDriverState *bs,
+                                        Qcow2Counts *counts,
+                                        Qcow2Reftable *table,
+                                        const char **what)
+{
+    Qcow2Rebuild r = { .bs = bs, .counts = counts, .guarded = true };
+
+    return make_reftable(&r, table, what);
 }
 
 int coroutine_fn qcow2_co_rebuild_refcounts(BlockDriverState *bs,
                                             Qcow2Counts *counts,
                                             const char **what)
 {
-    Qcow2Rebuild r = {
-        .bs = bs,
-        .counts = counts,
-        .blocks = g_array_new(FALSE, TRUE, sizeof(uint64_t)),
-    };
-    int ret = rebuild(&r, what);
+    Qcow2Rebuild r = { .bs = bs, .counts = counts };
+    Qcow2Reftable table;
+    int ret = make_reftable(&r, &table, what);
 
-    g_array_unref(r.blocks);
+    if (ret < 0) {
+        return ret;
+    }
+    *what = "setting reftable";
+    qcow2_swap_reftable(bs, &table);
+    ret = qcow2_co_change_header(bs);
+    if (ret < 0) {
+        qcow2_swap_reftable(bs, &table);
+        qcow2_co_restore_header(bs);
+    }
+    g_free(table.table);
     return ret;
+}
+
+/* --- the counts that there are --- */
+
+static int copy_block(const Qcow2State *s, const void *block,
+                      Qcow2Counts *counts, uint64_t *cluster, uint64_t *count)
+{
+    uint64_t entries = UINT64_C(1) << s->refcount_block_bits;
+    int ret = 0;
+
+    for (uint64_t i = 0; i < entries && ret == 0; i++, ++*cluster) {
+        *count = qcow2_refcount_at(s, block, i);
+        if (*count) {
+            ret = qcow2_counts_add(counts, *cluster, *count);
+        }
+    }
+    *cluster -= ret < 0;
+    return ret;
+}
+
+int coroutine_fn qcow2_co_copy_counts(BlockDriverState *bs,
+                                      Qcow2Counts *counts, uint64_t *cluster,
+                                      uint64_t *count)
+{
+    Qcow2State *s = bs->opaque;
+    int ret = 0;
+
+    for (unsigned i = 0; i < s->reftable_entries && ret == 0; i++) {
+        uint64_t offset = s->reftable[i] & QCOW2_REFTABLE_OFFSET;
+        void *block;
+
+        if (offset == 0) {
+            continue;
+        }
+        ret = qcow2_offset_in_cluster(s, offset)
+                  ? -EIO
+                  : qcow2_cache_get(s->refcount_cache, offset, &block);
+        if (ret == 0) {
+            *cluster = (uint64_t)i << s->refcount_block_bits;
+            ret = copy_block(s, block, counts, cluster, count);
+            qcow2_cache_put(s->refcount_cache, &block);
+        }
+    }
+    return ret;
+}
+
+void coroutine_fn qcow2_co_free_reftable(BlockDriverState *bs,
+                                         const Qcow2Reftable *table)
+{
+    const Qcow2State *s = bs->opaque;
+
+    for (unsigned i = 0; i < table->entries; i++) {
+        uint64_t offset = table->table[i] & QCOW2_REFTABLE_OFFSET;
+
+        if (offset) {
+            qcow2_co_free_clusters(bs, offset, s->cluster_size,
+                                   QCOW2_DISCARD_OTHER);
+        }
+    }
+    qcow2_co_free_clusters(bs, table->offset,
+                           (uint64_t)table->clusters << s->cluster_bits,
+                           QCOW2_DISCARD_OTHER);
 }

@@ -11,63 +11,29 @@
 #include "qcow2-error.h"
 #include "qcow2-rebuild.h"
 
-/* --- reading them --- */
-
-static bool copy_block(const Qcow2State *s, uint64_t index, const void *block,
-                       Qcow2Counts *counts, unsigned new_bits, GError **error)
-{
-    uint64_t max = UINT64_MAX >> (64 - new_bits);
-
-    for (uint64_t i = 0; i < UINT64_C(1) << s->refcount_block_bits; i++) {
-        uint64_t cluster = (index << s->refcount_block_bits) + i;
-        uint64_t count = qcow2_refcount_at(s, block, i);
-
-        if (count > max) {
-            return qcow2_error(error, "Cannot decrease refcount entry width "
-                               "to %u bits: Cluster at offset %#" PRIx64
-                               " has a refcount of %" PRIu64, new_bits,
-                               cluster << s->cluster_bits, count);
-        }
-        if (count && qcow2_counts_add(counts, cluster, count) < 0) {
-            return qcow2_error_errno(error, -ENOMEM,
-                                     "Failed to allocate the new reftable");
-        }
-    }
-    return true;
-}
-
 static bool coroutine_fn copy_counts(BlockDriverState *bs,
                                      Qcow2Counts *counts, unsigned new_bits,
                                      GError **error)
 {
-    Qcow2State *s = bs->opaque;
+    const Qcow2State *s = bs->opaque;
+    uint64_t cluster, count;
+    int ret = qcow2_co_copy_counts(bs, counts, &cluster, &count);
 
-    for (unsigned i = 0; i < s->reftable_entries; i++) {
-        uint64_t offset = s->reftable[i] & QCOW2_REFTABLE_OFFSET;
-        void *block;
-        bool ok;
-        int ret;
-
-        if (offset == 0) {
-            continue;
-        }
-        ret = qcow2_offset_in_cluster(s, offset)
-                  ? -EIO
-                  : qcow2_cache_get(s->refcount_cache, offset, &block);
-        if (ret < 0) {
-            return qcow2_error_errno(error, ret,
-                                     "Failed to retrieve refblock");
-        }
-        ok = copy_block(s, i, block, counts, new_bits, error);
-        qcow2_cache_put(s->refcount_cache, &block);
-        if (!ok) {
-            return false;
-        }
+    switch (ret) {
+    case 0:
+        return true;
+    case -ERANGE:
+        return qcow2_error(error, "Cannot decrease refcount entry width to "
+                           "%u bits: Cluster at offset %#" PRIx64
+                           " has a refcount of %" PRIu64, new_bits,
+                           cluster << s->cluster_bits, count);
+    case -ENOMEM:
+        return qcow2_error_errno(error, ret,
+                                 "Failed to allocate the new reftable");
+    default:
+        return qcow2_error_errno(error, ret, "Failed to retrieve refblock");
     }
-    return true;
 }
-
-/* --- writing them --- */
 
 static void set_order(Qcow2State *s, unsigned order)
 {
@@ -77,28 +43,23 @@ static void set_order(Qcow2State *s, unsigned order)
     s->refcount_block_bits = s->cluster_bits + 3 - order;
 }
 
-/* Where the tables are that the new ones replace. */
-typedef struct OldTables {
-    uint64_t offset;
-    unsigned clusters, entries;
-    uint64_t *blocks;
-} OldTables;
-
-static void coroutine_fn free_old(BlockDriverState *bs, const OldTables *old)
+/* The header says both at once, the width and where the table is. */
+static int coroutine_fn switch_to(BlockDriverState *bs, unsigned old_order,
+                                  Qcow2Reftable *table)
 {
-    const Qcow2State *s = bs->opaque;
+    int ret;
 
-    for (unsigned i = 0; i < old->entries; i++) {
-        uint64_t offset = old->blocks[i] & QCOW2_REFTABLE_OFFSET;
-
-        if (offset) {
-            qcow2_co_free_clusters(bs, offset, s->cluster_size,
-                                   QCOW2_DISCARD_OTHER);
-        }
+    qcow2_swap_reftable(bs, table);
+    ret = qcow2_co_change_header(bs);
+    if (ret < 0) {
+        qcow2_swap_reftable(bs, table);
+        set_order(bs->opaque, old_order);
+        qcow2_co_restore_header(bs);
+    } else {
+        qcow2_co_free_reftable(bs, table);
     }
-    qcow2_co_free_clusters(bs, old->offset,
-                           (uint64_t)old->clusters << s->cluster_bits,
-                           QCOW2_DISCARD_OTHER);
+    g_free(table->table);
+    return ret;
 }
 
 static bool coroutine_fn replace_tables(BlockDriverState *bs, unsigned order,
@@ -106,8 +67,7 @@ static bool coroutine_fn replace_tables(BlockDriverState *bs, unsigned order,
 {
     Qcow2State *s = bs->opaque;
     unsigned old_order = s->refcount_order;
-    OldTables old = { s->reftable_offset, s->reftable_clusters,
-                      s->reftable_entries };
+    Qcow2Reftable table;
     const char *what;
     int ret = qcow2_cache_empty(s->refcount_cache);
 
@@ -115,17 +75,15 @@ static bool coroutine_fn replace_tables(BlockDriverState *bs, unsigned order,
         return qcow2_error_errno(error, ret,
                                  "Failed to flush the refblock cache");
     }
-    old.blocks = g_memdup2(s->reftable, old.entries * sizeof(uint64_t));
     set_order(s, order);
-    ret = qcow2_co_rebuild_refcounts(bs, counts, &what);
+    ret = qcow2_co_make_reftable(bs, counts, &table, &what);
     if (ret < 0) {
         set_order(s, old_order);
-        qcow2_error_errno(error, ret, "Failed %s", what);
     } else {
-        free_old(bs, &old);
+        what = "setting reftable";
+        ret = switch_to(bs, old_order, &table);
     }
-    g_free(old.blocks);
-    return ret == 0;
+    return ret == 0 || qcow2_error_errno(error, ret, "Failed %s", what);
 }
 
 bool coroutine_fn qcow2_co_set_refcount_order(BlockDriverState *bs,

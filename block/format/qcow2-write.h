@@ -342,6 +342,11 @@ int coroutine_fn qcow2_co_find_free(BlockDriverState *bs, uint64_t min,
 int coroutine_fn qcow2_co_alloc_some(BlockDriverState *bs, uint64_t max,
                                      Qcow2Found *found);
 
+/* Whether clusters that nothing counts can be used: 0, -EFBIG, -ENOSPC, or -EIO
+ * where something lies there all the same: the image is corrupt. */
+int coroutine_fn qcow2_co_check_place(BlockDriverState *bs, uint64_t first,
+                                      uint64_t clusters);
+
 /* A cluster is free from now on. */
 void qcow2_note_free(BlockDriverState *bs, uint64_t cluster);
 

@@ -326,6 +326,15 @@ void qcow2_free_header(BlockDriverState *bs);
 /* Writes header and extensions from @bs and its state, in one write of the
  * first cluster. Not flushed. */
 int coroutine_fn qcow2_co_write_header(BlockDriverState *bs);
+/* The same, and flushes. */
+int coroutine_fn qcow2_co_change_header(BlockDriverState *bs);
+/*
+ * After that has failed and the state is again what it was before: makes sure
+ * that the header is. Where it cannot, either header may be in force, and
+ * what was written by one of them would be lost to the other: the image is
+ * not used any more. The caller reports an error anyhow.
+ */
+void coroutine_fn qcow2_co_restore_header(BlockDriverState *bs);
 
 /* Set or clear incompatible bits; stable when it returns. The last two write
  * all metadata first and are not called under s->lock. */

@@ -256,28 +256,23 @@ static int coroutine_fn point_to(BlockDriverState *bs, uint64_t offset,
                                  uint64_t bytes)
 {
     Qcow2State *s = bs->opaque;
-    int ret;
 
     s->snapshots_offset = offset;
     s->snapshots_bytes = bytes;
     qcow2_overlap_changed(bs);
-    ret = qcow2_co_write_header(bs);
-    return ret == 0 ? bdrv_co_flush(bs->file) : ret;
+    return qcow2_co_change_header(bs);
 }
 
 int coroutine_fn qcow2_co_write_snapshots(BlockDriverState *bs)
 {
     Qcow2State *s = bs->opaque;
-    g_autoptr(GByteArray) table = g_byte_array_new();
+    g_autoptr(GByteArray) table = qcow2_snapshot_table(s->snapshots,
+                                                       s->snapshot_count);
     uint64_t old_offset = s->snapshots_offset;
     uint64_t old_bytes = s->snapshots_bytes;
-    int64_t offset;
+    int64_t offset = write_new_table(bs, table);
     int ret;
 
-    for (unsigned i = 0; i < s->snapshot_count; i++) {
-        qcow2_snapshot_append(table, &s->snapshots[i]);
-    }
-    offset = write_new_table(bs, table);
     if (offset < 0) {
         return offset;
     }

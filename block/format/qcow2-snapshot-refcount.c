@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Counts all that an L1 table leads to once more, or once less: what taking,
- * applying and deleting a snapshot comes to. Sets QCOW2_COPIED to the truth.
- * Under s->lock, with nothing else in flight.
+ * Counts all that an L1 table leads to once less, in place: what deleting a
+ * snapshot comes to where there is no room for new tables. Sets QCOW2_COPIED
+ * to the truth. Under s->lock, with nothing else in flight.
  */
+#include "qcow2-snapshot.h"
 #include "qcow2-write.h"
 
 #include <errno.h>
@@ -12,16 +13,15 @@
 
 typedef struct Walk {
     BlockDriverState *bs;
-    int addend;
+    bool uncount;   /* or flags only */
 } Walk;
 
-static int coroutine_fn add(Walk *walk, int64_t host, uint64_t bytes)
+static int coroutine_fn uncount(Walk *walk, int64_t host, uint64_t bytes)
 {
-    if (walk->addend == 0) {
-        return 0;
-    }
-    return qcow2_co_update_refcount(walk->bs, host, bytes, 1,
-                                    walk->addend < 0, QCOW2_DISCARD_SNAPSHOT);
+    return walk->uncount
+               ? qcow2_co_update_refcount(walk->bs, host, bytes, 1, true,
+                                          QCOW2_DISCARD_SNAPSHOT)
+               : 0;
 }
 
 static int coroutine_fn count_and_flag(Walk *walk, int64_t host,
@@ -29,7 +29,7 @@ static int coroutine_fn count_and_flag(Walk *walk, int64_t host,
 {
     const Qcow2State *s = walk->bs->opaque;
     uint64_t count;
-    int ret = add(walk, host, s->cluster_size);
+    int ret = uncount(walk, host, s->cluster_size);
 
     if (ret == 0) {
         ret = qcow2_co_get_refcount(walk->bs, host >> s->cluster_bits,
@@ -51,7 +51,7 @@ static int coroutine_fn walk_entry(Walk *walk, uint64_t *entry,
     if (*entry & QCOW2_COMPRESSED) {
         *entry &= ~QCOW2_COPIED;
         qcow2_parse_compressed(s, *entry, &host, &bytes);
-        return add(walk, host, bytes);
+        return uncount(walk, host, bytes);
     }
     host = *entry & QCOW2_L2_OFFSET;
     if (host & (s->cluster_size - 1)) {
@@ -99,10 +99,6 @@ static int coroutine_fn walk_table(Walk *walk, uint64_t table, uint64_t guest)
             ret = walk_slice(walk, slice, guest + at / step * guest_step);
             qcow2_cache_put(s->l2_cache, &slice);
         }
-        /* counts before entries that say they may be relied on */
-        if (ret == 0 && walk->addend > 0) {
-            ret = qcow2_cache_set_dependency(s->l2_cache, s->refcount_cache);
-        }
     }
     return ret;
 }
@@ -135,50 +131,32 @@ static int coroutine_fn walk_l1(Walk *walk, uint64_t *l1, unsigned entries,
     return ret;
 }
 
-/* The flags of a table that is about to be deleted matter to nobody. */
-static int coroutine_fn write_l1(Walk *walk, const uint64_t *l1,
-                                 unsigned entries, uint64_t offset)
+int coroutine_fn qcow2_co_uncount_snapshot(BlockDriverState *bs,
+                                           const Qcow2Snapshot *sn)
 {
-    Qcow2State *s = walk->bs->opaque;
-    Qcow2Table table = {
-        .entries = l1,
-        .count = entries,
-        .offset = offset,
-        .kind = QCOW2_OL_ACTIVE_L1 | QCOW2_OL_INACTIVE_L1,
-    };
-    int ret;
+    g_autofree uint64_t *l1 = NULL;
+    Walk walk = { .bs = bs, .uncount = true };
+    bool changed = false; /* that table goes */
+    int ret = qcow2_co_read_table(bs->file, sn->l1_offset, sn->l1_entries,
+                                  &l1);
 
-    if (walk->addend < 0) {
-        return 0;
-    }
-    ret = qcow2_cache_flush(s->refcount_cache);
-    return ret < 0 ? ret : qcow2_co_write_table(walk->bs, &table);
+    return ret == 0 ? walk_l1(&walk, l1, sn->l1_entries, &changed) : ret;
 }
 
-int coroutine_fn qcow2_co_update_snapshot_refcount(BlockDriverState *bs,
-                                                   uint64_t l1_offset,
-                                                   unsigned l1_entries,
-                                                   int addend)
+int coroutine_fn qcow2_co_flag_active(BlockDriverState *bs)
 {
-    Qcow2State *s = bs->opaque;
-    bool active = l1_offset == s->l1_offset;
-    g_autofree uint64_t *read = NULL;
-    Walk walk = { .bs = bs, .addend = addend };
+    const Qcow2State *s = bs->opaque;
+    Walk walk = { .bs = bs };
     bool changed = false;
-    uint64_t *l1 = s->l1;
-    int ret = qcow2_l1_is_dirty(bs) ? qcow2_cache_flush(s->l2_cache) : 0;
+    int ret = walk_l1(&walk, s->l1, s->l1_entries, &changed);
 
-    if (ret == 0 && !active) {
-        ret = qcow2_co_read_table(bs->file, l1_offset, l1_entries, &read);
-        l1 = read;
+    if (ret < 0 || !changed) {
+        return ret;
     }
-    if (ret == 0) {
-        ret = walk_l1(&walk, l1, active ? s->l1_entries : l1_entries,
-                      &changed);
-    }
-    if (ret == 0 && changed) {
-        ret = write_l1(&walk, l1, active ? s->l1_entries : l1_entries,
-                       l1_offset);
-    }
-    return ret;
+    ret = qcow2_cache_flush(s->refcount_cache);
+    return ret < 0 ? ret : qcow2_co_write_table(bs, &(Qcow2Table){
+                               .entries = s->l1,
+                               .count = s->l1_entries,
+                               .offset = s->l1_offset,
+                               .kind = QCOW2_OL_ACTIVE_L1 });
 }

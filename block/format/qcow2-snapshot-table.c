@@ -68,7 +68,7 @@ void qcow2_snapshot_parse(const uint8_t *entry, int64_t disk_bytes,
     sn->name = g_strndup((const char *)at, GUINT16_FROM_BE(header.name_size));
 }
 
-void qcow2_snapshot_append(GByteArray *table, const Qcow2Snapshot *sn)
+static void append(GByteArray *table, const Qcow2Snapshot *sn)
 {
     static const uint8_t zeroes[ALIGNMENT];
     unsigned id_bytes = strlen(sn->id), name_bytes = strlen(sn->name);
@@ -104,6 +104,17 @@ void qcow2_snapshot_append(GByteArray *table, const Qcow2Snapshot *sn)
         g_byte_array_append(table, zeroes,
                             ALIGNMENT - table->len % ALIGNMENT);
     }
+}
+
+GByteArray *qcow2_snapshot_table(const Qcow2Snapshot *snapshots,
+                                 unsigned count)
+{
+    GByteArray *table = g_byte_array_new();
+
+    for (unsigned i = 0; i < count; i++) {
+        append(table, &snapshots[i]);
+    }
+    return table;
 }
 
 void qcow2_snapshot_clear(Qcow2Snapshot *sn)

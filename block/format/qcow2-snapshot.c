@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Internal snapshots: taken, applied, deleted, shown.
- *
- * A snapshot is an L1 table of its own; what it leads to is counted once more
- * and copied by whoever writes there next. Every operation makes what it needs
- * first, then changes the header in one write, then gives up what nobody
- * needs any more: a crash in between leaks clusters.
+ * Internal snapshots as people ask for them: listed, taken, applied, deleted,
+ * shown; whether that can be done. qcow2-snapshot-change.c does it.
  */
 #include "qcow2-snapshot.h"
 
@@ -14,8 +10,6 @@
 
 #include "block/log.h"
 #include "qcow2-error.h"
-
-#define L1_ENTRY_BYTES 8
 
 /* --- the list --- */
 
@@ -73,106 +67,7 @@ static bool validate_l1(BlockDriverState *bs, const Qcow2Snapshot *sn,
     return qcow2_validate_snapshot_l1(bs, sn, error) == 0;
 }
 
-/* --- L1 tables --- */
-
-/* A table for a snapshot, or to replace the active one, whose L2 tables all
- * have other users. Its offset, 0 for an empty one, or a negative errno. */
-static int64_t coroutine_fn write_new_l1(BlockDriverState *bs,
-                                         const uint64_t *l1, unsigned entries)
-{
-    size_t bytes = (size_t)entries * L1_ENTRY_BYTES;
-    g_autofree uint64_t *table = g_try_malloc(bytes);
-    int64_t offset;
-    int ret;
-
-    if (entries == 0) {
-        return 0;
-    }
-    if (!table) {
-        return -ENOMEM;
-    }
-    for (unsigned i = 0; i < entries; i++) {
-        table[i] = GUINT64_TO_BE(l1[i] & ~QCOW2_COPIED);
-    }
-    offset = qcow2_co_alloc_clusters(bs, bytes);
-    if (offset < 0) {
-        return offset;
-    }
-    ret = qcow2_co_check_overlap(bs, 0, offset, bytes);
-    if (ret == 0) {
-        ret = bdrv_co_pwrite(bs->file, offset, bytes, table, 0);
-    }
-    if (ret < 0) {
-        qcow2_co_free_clusters(bs, offset, bytes, QCOW2_DISCARD_OTHER);
-        return ret;
-    }
-    return offset;
-}
-
-static void coroutine_fn free_l1(BlockDriverState *bs, uint64_t offset,
-                                 unsigned entries)
-{
-    if (entries) {
-        qcow2_co_free_clusters(bs, offset, (uint64_t)entries * L1_ENTRY_BYTES,
-                               QCOW2_DISCARD_SNAPSHOT);
-    }
-}
-
-static int coroutine_fn flush_caches(Qcow2State *s)
-{
-    int ret = qcow2_cache_flush(s->l2_cache);
-
-    return ret == 0 ? qcow2_cache_flush(s->refcount_cache) : ret;
-}
-
 /* --- create --- */
-
-static void put_into_list(Qcow2State *s, unsigned index,
-                          const Qcow2Snapshot *sn)
-{
-    s->snapshots = g_renew(Qcow2Snapshot, s->snapshots,
-                           s->snapshot_count + 1);
-    memmove(&s->snapshots[index + 1], &s->snapshots[index],
-            (s->snapshot_count - index) * sizeof(*s->snapshots));
-    s->snapshots[index] = *sn;
-    s->snapshot_count++;
-}
-
-/* What it holds is the caller's again. */
-static void take_from_list(Qcow2State *s, unsigned index)
-{
-    s->snapshot_count--;
-    memmove(&s->snapshots[index], &s->snapshots[index + 1],
-            (s->snapshot_count - index) * sizeof(*s->snapshots));
-}
-
-static int coroutine_fn create_locked(BlockDriverState *bs, Qcow2Snapshot *sn)
-{
-    Qcow2State *s = bs->opaque;
-    int64_t offset = write_new_l1(bs, s->l1, s->l1_entries);
-    int ret;
-
-    if (offset < 0) {
-        return offset;
-    }
-    sn->l1_offset = offset;
-    sn->l1_entries = s->l1_entries;
-    ret = qcow2_co_update_snapshot_refcount(bs, s->l1_offset, s->l1_entries,
-                                            1);
-    if (ret == 0) {
-        ret = flush_caches(s);
-    }
-    if (ret < 0) {
-        /* how far it got is not known: what was counted is leaked */
-        return ret;
-    }
-    put_into_list(s, s->snapshot_count, sn);
-    ret = qcow2_co_write_snapshots(bs);
-    if (ret < 0) {
-        take_from_list(s, s->snapshot_count - 1);
-    }
-    return ret;
-}
 
 static int coroutine_fn create(BlockDriverState *bs, Qcow2Snapshot *sn)
 {
@@ -191,9 +86,12 @@ static int coroutine_fn create(BlockDriverState *bs, Qcow2Snapshot *sn)
     if (strlen(sn->name) > UINT16_MAX) {
         return -EINVAL;
     }
-    co_mutex_lock(&s->lock);
-    ret = create_locked(bs, sn);
-    co_mutex_unlock(&s->lock);
+    ret = qcow2_co_settle(bs);
+    if (ret == 0) {
+        co_mutex_lock(&s->lock);
+        ret = qcow2_co_add_snapshot(bs, sn);
+        co_mutex_unlock(&s->lock);
+    }
     return ret;
 }
 
@@ -226,125 +124,6 @@ bool coroutine_fn qcow2_co_snapshot_create(BlockDriverState *bs,
 }
 
 /* --- apply --- */
-
-/* What of the header changes, all at once. */
-typedef struct Qcow2ActiveTable {
-    uint64_t offset;
-    unsigned entries;
-    uint64_t *l1;
-    int64_t disk_bytes;
-} Qcow2ActiveTable;
-
-static Qcow2ActiveTable active_table(BlockDriverState *bs)
-{
-    const Qcow2State *s = bs->opaque;
-
-    return (Qcow2ActiveTable){ s->l1_offset, s->l1_entries, s->l1,
-                               bs->total_bytes };
-}
-
-static void set_active_table(BlockDriverState *bs,
-                             const Qcow2ActiveTable *table)
-{
-    Qcow2State *s = bs->opaque;
-
-    s->l1_offset = table->offset;
-    s->l1_entries = table->entries;
-    s->l1 = table->l1;
-    bs->total_bytes = table->disk_bytes;
-    qcow2_overlap_changed(bs);
-}
-
-/* Into new memory, long enough for the disk and with no QCOW2_COPIED. */
-static int coroutine_fn read_l1(BlockDriverState *bs, const Qcow2Snapshot *sn,
-                                Qcow2ActiveTable *table)
-{
-    const Qcow2State *s = bs->opaque;
-    uint64_t needed = qcow2_l1_entries_for(s, sn->disk_bytes);
-    g_autofree uint64_t *l1 = NULL;
-    int ret;
-
-    if (needed > QCOW2_MAX_L1_BYTES / L1_ENTRY_BYTES) {
-        return -EFBIG;
-    }
-    ret = qcow2_co_read_table(bs->file, sn->l1_offset, sn->l1_entries, &l1);
-    if (ret < 0) {
-        return ret;
-    }
-    table->disk_bytes = sn->disk_bytes;
-    table->entries = MAX(needed, sn->l1_entries);
-    table->l1 = g_try_new0(uint64_t, MAX(table->entries, 1));
-    if (!table->l1) {
-        return -ENOMEM;
-    }
-    for (unsigned i = 0; i < sn->l1_entries; i++) {
-        table->l1[i] = l1[i] & ~QCOW2_COPIED;
-    }
-    return 0;
-}
-
-static int coroutine_fn switch_table(BlockDriverState *bs,
-                                     const Qcow2ActiveTable *table)
-{
-    Qcow2ActiveTable old = active_table(bs);
-    int ret;
-
-    set_active_table(bs, table);
-    ret = qcow2_co_write_header(bs);
-    if (ret == 0) {
-        ret = bdrv_co_flush(bs->file);
-    }
-    if (ret < 0) {
-        set_active_table(bs, &old);
-    }
-    return ret;
-}
-
-/* What only the old table led to is free; leaks where that fails. */
-static void coroutine_fn drop_table(BlockDriverState *bs,
-                                    const Qcow2ActiveTable *old)
-{
-    if (qcow2_co_update_snapshot_refcount(bs, old->offset, old->entries,
-                                          -1) == 0) {
-        free_l1(bs, old->offset, old->entries);
-    }
-    g_free(old->l1);
-}
-
-static int coroutine_fn apply_locked(BlockDriverState *bs,
-                                     const Qcow2Snapshot *sn)
-{
-    Qcow2State *s = bs->opaque;
-    Qcow2ActiveTable old = active_table(bs);
-    Qcow2ActiveTable table;
-    int64_t offset;
-    int ret = read_l1(bs, sn, &table);
-
-    if (ret < 0) {
-        return ret;
-    }
-    offset = write_new_l1(bs, table.l1, table.entries);
-    ret = MIN(offset, 0);
-    if (ret == 0) {
-        table.offset = offset;
-        ret = qcow2_co_update_snapshot_refcount(bs, sn->l1_offset,
-                                                sn->l1_entries, 1);
-    }
-    if (ret == 0) {
-        ret = flush_caches(s);
-    }
-    if (ret == 0) {
-        ret = switch_table(bs, &table);
-    }
-    if (ret < 0) {
-        g_free(table.l1);
-        return ret;
-    }
-    drop_table(bs, &old);
-    ret = qcow2_co_update_snapshot_refcount(bs, s->l1_offset, s->l1_entries,
-                                            0);
-    return ret == 0 ? flush_caches(s) : ret;
-}
 
 static bool bitmaps_allow(BlockDriverState *bs, GError **error)
 {
@@ -395,55 +174,23 @@ bool coroutine_fn qcow2_co_snapshot_apply(BlockDriverState *bs,
     if (!may_apply(bs, &s->snapshots[index], error)) {
         return false;
     }
-    co_mutex_lock(&s->lock);
-    ret = apply_locked(bs, &s->snapshots[index]);
-    co_mutex_unlock(&s->lock);
+    ret = qcow2_co_settle(bs);
+    if (ret == 0) {
+        co_mutex_lock(&s->lock);
+        ret = qcow2_co_activate_snapshot(bs, &s->snapshots[index]);
+        co_mutex_unlock(&s->lock);
+    }
     return ret == 0 ||
            qcow2_error_errno(error, ret, "Failed to load snapshot");
 }
 
 /* --- delete --- */
 
-static bool coroutine_fn delete_locked(BlockDriverState *bs, unsigned index,
-                                       GError **error)
-{
-    Qcow2State *s = bs->opaque;
-    Qcow2Snapshot sn = s->snapshots[index];
-    int ret;
-
-    take_from_list(s, index);
-    ret = qcow2_co_write_snapshots(bs);
-    if (ret < 0) {
-        put_into_list(s, index, &sn);
-        return qcow2_error_errno(error, ret, "Failed to remove snapshot from "
-                                 "snapshot list");
-    }
-    ret = qcow2_co_update_snapshot_refcount(bs, sn.l1_offset, sn.l1_entries,
-                                            -1);
-    if (ret == 0) {
-        free_l1(bs, sn.l1_offset, sn.l1_entries);
-    }
-    qcow2_snapshot_clear(&sn);
-    if (ret < 0) {
-        return qcow2_error_errno(error, ret, "Failed to free the cluster and "
-                                 "L1 table");
-    }
-    ret = qcow2_co_update_snapshot_refcount(bs, s->l1_offset, s->l1_entries,
-                                            0);
-    if (ret == 0) {
-        ret = flush_caches(s);
-    }
-    return ret == 0 ||
-           qcow2_error_errno(error, ret, "Failed to update snapshot status in "
-                             "disk");
-}
-
 bool coroutine_fn qcow2_co_snapshot_delete(BlockDriverState *bs,
                                            const char *name, GError **error)
 {
     Qcow2State *s = bs->opaque;
-    int index;
-    bool ok;
+    int index, ret;
 
     if (!qcow2_may_change(bs, error)) {
         return false;
@@ -458,10 +205,15 @@ bool coroutine_fn qcow2_co_snapshot_delete(BlockDriverState *bs,
     if (!validate_l1(bs, &s->snapshots[index], error)) {
         return false;
     }
-    co_mutex_lock(&s->lock);
-    ok = delete_locked(bs, index, error);
-    co_mutex_unlock(&s->lock);
-    return ok;
+    ret = qcow2_co_settle(bs);
+    if (ret == 0) {
+        co_mutex_lock(&s->lock);
+        ret = qcow2_co_remove_snapshot(bs, index);
+        co_mutex_unlock(&s->lock);
+    }
+    return ret == 0 ||
+           qcow2_error_errno(error, ret, "Failed to remove snapshot from "
+                             "snapshot list");
 }
 
 /* --- load --- */
@@ -471,7 +223,9 @@ bool coroutine_fn qcow2_co_snapshot_load(BlockDriverState *bs,
 {
     Qcow2State *s = bs->opaque;
     int index = find_snapshot(s, name);
-    Qcow2ActiveTable table;
+    const Qcow2Snapshot *sn;
+    unsigned entries;
+    uint64_t *l1;
     int ret;
 
     if (!bs->read_only) {
@@ -480,16 +234,20 @@ bool coroutine_fn qcow2_co_snapshot_load(BlockDriverState *bs,
     if (index < 0) {
         return qcow2_error(error, "Can't find snapshot");
     }
-    if (!size_allows(bs, &s->snapshots[index], error)) {
+    sn = &s->snapshots[index];
+    if (!size_allows(bs, sn, error)) {
         return false;
     }
-    ret = read_l1(bs, &s->snapshots[index], &table);
+    ret = qcow2_co_read_snapshot_l1(bs, sn, &l1, &entries);
     if (ret < 0) {
         return qcow2_error_errno(error, ret, "Failed to read l1 table for "
                                  "snapshot");
     }
-    table.offset = s->snapshots[index].l1_offset;
     g_free(s->l1);
-    set_active_table(bs, &table);
+    s->l1 = l1;
+    s->l1_entries = entries;
+    s->l1_offset = sn->l1_offset;
+    bs->total_bytes = sn->disk_bytes;
+    qcow2_overlap_changed(bs);
     return true;
 }

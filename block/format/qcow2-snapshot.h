@@ -44,8 +44,9 @@ uint64_t qcow2_snapshot_entry_bytes(const Qcow2SnapshotHeader *header);
 void qcow2_snapshot_parse(const uint8_t *entry, int64_t disk_bytes,
                           Qcow2Snapshot *sn);
 
-/* Appends @sn to @table as it is written today. */
-void qcow2_snapshot_append(GByteArray *table, const Qcow2Snapshot *sn);
+/* All entries as they are written today. g_byte_array_unref() */
+GByteArray *qcow2_snapshot_table(const Qcow2Snapshot *snapshots,
+                                 unsigned count);
 
 void qcow2_snapshot_clear(Qcow2Snapshot *sn);
 
@@ -73,5 +74,42 @@ int coroutine_fn qcow2_co_load_snapshots(BlockDriverState *bs,
  * failure the old table is still in force.
  */
 int coroutine_fn qcow2_co_write_snapshots(BlockDriverState *bs);
+
+/*
+ * All that the disk has belongs to @sn, too, which gets into the list and of
+ * which the L1 table is set here; what it holds is the list's then. Stable
+ * when it returns. 0 or a negative errno, and nothing has changed.
+ */
+int coroutine_fn qcow2_co_add_snapshot(BlockDriverState *bs,
+                                       Qcow2Snapshot *sn);
+
+/*
+ * The disk's contents and size are those of @sn, one of the list; stable when
+ * it returns. 0 or a negative errno, and nothing has changed.
+ */
+int coroutine_fn qcow2_co_activate_snapshot(BlockDriverState *bs,
+                                            const Qcow2Snapshot *sn);
+
+/* Its L1 table, long enough for its disk and without QCOW2_COPIED, in new
+ * memory, to be freed with g_free(). 0 or a negative errno. */
+int coroutine_fn qcow2_co_read_snapshot_l1(BlockDriverState *bs,
+                                           const Qcow2Snapshot *sn,
+                                           uint64_t **l1, unsigned *entries);
+
+/*
+ * The list has one less, and what only that one used is free; stable when it
+ * returns. 0 or a negative errno: then nothing has changed, unless the file
+ * had no room, where it may be half done.
+ */
+int coroutine_fn qcow2_co_remove_snapshot(BlockDriverState *bs,
+                                          unsigned index);
+
+/* --- qcow2-snapshot-refcount.c: in place, under s->lock --- */
+
+/* One use less of all that the L1 table of @sn leads to. */
+int coroutine_fn qcow2_co_uncount_snapshot(BlockDriverState *bs,
+                                           const Qcow2Snapshot *sn);
+/* QCOW2_COPIED is right in the active tables, L1 written, L2 in the cache. */
+int coroutine_fn qcow2_co_flag_active(BlockDriverState *bs);
 
 #endif

@@ -602,14 +602,6 @@ int coroutine_fn qcow2_co_update_refcount(BlockDriverState *bs, int64_t host,
                                           uint64_t bytes, uint64_t addend,
                                           bool decrease,
                                           Qcow2DiscardType type);
-/*
- * For every cluster of the L1 table at @l1_offset, of a snapshot or the
- * active one: adds @addend (1, 0, -1) and sets QCOW2_COPIED to the truth.
- */
-int coroutine_fn qcow2_co_update_snapshot_refcount(BlockDriverState *bs,
-                                                   uint64_t l1_offset,
-                                                   unsigned l1_entries,
-                                                   int addend);
 
 uint64_t qcow2_refcount_at(const Qcow2State *s, const void *block,
                            uint64_t index);

@@ -569,7 +569,7 @@ static void coroutine_fn check_entry(void *opaque)
                                                      &checking->check, NULL));
 }
 
-/* Mends leaks; nothing else is wrong, and nothing is then. */
+/* Mends leaks; nothing else is wrong, flags neither, and nothing is then. */
 static void check_ours(BlockDriverState *bs)
 {
     Checking checking = {
@@ -580,6 +580,7 @@ static void check_ours(BlockDriverState *bs)
     test_run_co(check_entry, &checking);
     g_assert_cmpint(checking.check.check_errors, ==, 0);
     g_assert_cmpint(checking.check.corruptions, ==, 0);
+    g_assert_cmpint(checking.check.corruptions_fixed, ==, 0);
     totals.leaks += checking.check.leaks_fixed;
     checking.check = (BlockCheck){ .report = ignore_report };
     test_run_co(check_entry, &checking);

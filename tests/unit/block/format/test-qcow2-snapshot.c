@@ -5,6 +5,7 @@
  */
 #include "tests/lib/block.h"
 #include "tests/lib/qcow2-ops.h"
+#include "tests/lib/test-disk.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -213,6 +214,73 @@ static void test_load_writable(void)
                    "Device is not readonly");
 }
 
+/* --- no room --- */
+
+typedef struct FullDisk {
+    BlockDriverState *bs;
+    bool create;
+    char *message;
+} FullDisk;
+
+static void coroutine_fn full_disk_entry(void *opaque)
+{
+    FullDisk *full = opaque;
+    const BlockImageOps *ops = full->bs->drv->image;
+    BlockSnapshot snapshot = { .name = (char *)"b" };
+    g_autoptr(GError) error = NULL;
+    bool ok = full->create
+                  ? ops->co_snapshot_create(full->bs, &snapshot, &error)
+                  : ops->co_snapshot_delete(full->bs, "a", &error);
+
+    g_free(snapshot.id);
+    g_assert_cmpint(ok, ==, error == NULL);
+    full->message = error ? g_strdup(error->message) : NULL;
+}
+
+/* On a disk that has room for the image as it is. The message, or NULL. */
+static char *run_on_full_disk(const TestImage *image, bool create)
+{
+    g_autoptr(TestDisk) disk = test_disk_new("full", 1);
+    FullDisk full = { .create = create };
+
+    test_disk_load(disk, test_image_path(image));
+    test_disk_set_limit(disk, test_disk_bytes(disk));
+    full.bs = test_open_attached("qcow2,file.driver=test-disk,file.disk=full");
+    test_run_co(full_disk_entry, &full);
+    test_detach_unref(full.bs);
+    test_disk_store(disk, test_image_path(image));
+    return full.message;
+}
+
+/* What has no room has changed nothing, but that a snapshot can be deleted. */
+static void test_full_disk(void)
+{
+    g_autoptr(TestImage) image = qcow2_image_new("cluster_size=512", "1M");
+    g_autofree char *before = NULL, *after = NULL, *output = NULL;
+    int64_t length;
+    uint64_t l1;
+
+    qcow2_ops_write(image, 0, DISK_BYTES, 7);
+    g_free(qcow2_image_run(image, "snapshot", "-c", "a", "@", NULL));
+    qcow2_ops_write(image, 0, 200000, 8);
+    before = qcow2_image_checksum(image, NULL);
+    length = test_image_length(image);
+    l1 = qcow2_image_get64(image, 40);
+    expect_message(run_on_full_disk(image, true),
+                   "-28 (No space left on device)");
+    qcow2_image_check(image);
+    output = qcow2_image_run(image, "snapshot", "-l", "@", NULL);
+    g_assert_nonnull(strstr(output, " a "));
+    g_assert_null(strstr(output, " b "));
+
+    qcow2_ops_ok(run_on_full_disk(image, false));
+    g_assert_cmpint(test_image_length(image), ==, length);
+    g_assert_cmpuint(qcow2_image_get64(image, 40), ==, l1);
+    qcow2_image_check(image);
+    after = qcow2_image_checksum(image, NULL);
+    g_assert_cmpstr(after, ==, before);
+}
+
 /* --- the table --- */
 
 /* What later versions may add is kept. */
@@ -272,12 +340,14 @@ int main(int argc, char **argv)
     if (!qcow2_tools_present()) {
         return 0;
     }
+    test_disk_register();
     for (unsigned i = 0; i < G_N_ELEMENTS(options); i++) {
         g_autofree char *path = g_strdup_printf("/qcow2-snapshot/random-%s",
                                                 options[i]);
 
         g_test_add_data_func(path, options[i], test_random);
     }
+    g_test_add_func("/qcow2-snapshot/full-disk", test_full_disk);
     g_test_add_func("/qcow2-snapshot/list", test_list);
     g_test_add_func("/qcow2-snapshot/apply-size", test_apply_size);
     g_test_add_func("/qcow2-snapshot/errors", test_errors);

@@ -10,12 +10,12 @@
 #include "block/listener.h"
 #include "block/log.h"
 
+#include <errno.h>
 #include <gio/gio.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define HELLO_TIMEOUT_MS 2000
 /* Until the successor has opened everything: guests wait meanwhile. */
 #define READY_TIMEOUT_MS 30000
 /* Until the old one has drained, and for each record after. */
@@ -40,6 +40,7 @@ static struct {
     AioFn *asked;
     void *opaque;
     int successor;        /* -1: none */
+    AioHandler *greeting; /* until it has said what it wants */
     pid_t successor_pid;
     bool not_ours;        /* the socket file is another process's */
 } state = {
@@ -194,8 +195,7 @@ static bool greet(GError **error)
 {
     g_autofree char *version = NULL;
 
-    if (!takeover_hear(state.successor, "hello", HELLO_TIMEOUT_MS, &version,
-                       error)) {
+    if (!takeover_hear(state.successor, "hello", 0, &version, error)) {
         return false;
     }
     if (!g_str_equal(version, VERSION_TEXT)) {
@@ -207,15 +207,17 @@ static bool greet(GError **error)
     return true;
 }
 
-static void listen_ready(void *opaque)
+static void drop_successor(void)
+{
+    g_clear_pointer(&state.greeting, aio_handler_remove);
+    close_fd(&state.successor);
+}
+
+static void hello_ready(void *opaque)
 {
     g_autoptr(GError) error = NULL;
 
-    state.successor = takeover_socket_accept(state.listen_fd,
-                                             &state.successor_pid);
-    if (state.successor < 0) {
-        return;
-    }
+    g_clear_pointer(&state.greeting, aio_handler_remove);
     if (!greet(&error)) {
         takeover_refuse(error->message);
         return;
@@ -223,6 +225,25 @@ static void listen_ready(void *opaque)
     g_clear_pointer(&state.handler, aio_handler_remove);
     state.began_us = g_get_monotonic_time();
     state.asked(state.opaque);
+}
+
+/* Disks and monitors need not wait for what it has to say. */
+static void listen_ready(void *opaque)
+{
+    static const AioHandlerOps ops = { .ready = hello_ready };
+    pid_t pid;
+    int sock = takeover_socket_accept(state.listen_fd, &pid);
+
+    if (sock < 0) {
+        return;
+    }
+    drop_successor(); /* one that has not said anything */
+    state.successor = sock;
+    state.successor_pid = pid;
+    state.greeting = aio_handler_add(state.ctx, sock, &ops, NULL);
+    if (!state.greeting) {
+        takeover_refuse(g_strerror(errno));
+    }
 }
 
 static void watch(void)
@@ -358,7 +379,7 @@ bool takeover_is_known(void)
 void takeover_stop(void)
 {
     g_clear_pointer(&state.handler, aio_handler_remove);
-    close_fd(&state.successor);
+    drop_successor();
     close_sock();
     close_fd(&state.handed_listen_fd);
     if (state.path && !state.not_ours) {

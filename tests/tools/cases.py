@@ -5,6 +5,7 @@ its own that is gone afterwards. A file of cases ends with sys.exit(main()).
 
 import os
 import tempfile
+import traceback
 
 CASES = []
 NOTES = []    # lines that are shown behind the results
@@ -25,6 +26,12 @@ def comment(text):
     return "# " + text.replace("\n", "\n# ")
 
 
+def way_to(error):
+    """The lines that led there, from the case on."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    return " ".join(f"{os.path.basename(f.filename)}:{f.lineno}" for f in frames)
+
+
 def run(number, function):
     """One line of TAP, perhaps with the cause. Whether it is good."""
     title = f"{number} {function.__name__.replace('_', '-')}"
@@ -34,7 +41,7 @@ def run(number, function):
         title += f" # SKIP {reason}"
     except Exception as error:    # any failure is a failed case
         print(f"not ok {title}")
-        print(comment(f"{type(error).__name__}: {error}"), flush=True)
+        print(comment(f"{way_to(error)}: {type(error).__name__}: {error}"), flush=True)
         return False
     print(f"ok {title}", flush=True)
     return True

@@ -275,7 +275,8 @@ def a_reload_is_a_takeover():
                 kept = unit.show("NFileDescriptorStore"), listening("/run/vblk/t1.sock")
                 unit.do("reload")
                 assert unit.is_another(pid)
-                assert not os.path.exists(MACHINE.path(f"/proc/{pid}"))
+                until(lambda old=pid: not os.path.exists(MACHINE.path(f"/proc/{old}")),
+                      "the end of the one before")
                 assert state(client) == before
                 assert kept == (unit.show("NFileDescriptorStore"),
                                 listening("/run/vblk/t1.sock"))

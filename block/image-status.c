@@ -6,10 +6,16 @@
  * How it works: a driver speaks for its own layer. Here its answer is cut to
  * the question, what nobody has becomes zeroes where nothing lies below, and
  * the file is asked for the holes in what a format calls data.
+ *
+ * A backing file that overlays share may live in another thread than the one
+ * that asks. There the question goes on, for that node and all below it: what
+ * has no home of its own is attached to that of the node above.
  */
 #include "block/image.h"
 
 #include <errno.h>
+
+#include "node-home.h"
 
 /* What there is to say without a driver's word is that it is data. */
 static int coroutine_fn ask_driver(BlockDriverState *bs, int64_t offset,
@@ -73,23 +79,39 @@ static void look_below(const BlockDriverState *bs, int64_t offset,
     }
 }
 
-int coroutine_fn bdrv_co_block_status(BlockDriverState *bs, int64_t offset,
-                                      int64_t bytes, BlockStatus *status)
-{
-    int64_t rest = bs->total_bytes - offset;
+/* A question on its way to another thread. */
+typedef struct StatusVisit {
+    BlockDriverState *bs;
+    int64_t offset, bytes;
+    BlockStatus *status;
     int ret;
+} StatusVisit;
 
-    g_assert(offset >= 0 && bytes >= 0);
-    *status = (BlockStatus){ .flags = BLOCK_STATUS_EOF };
-    if (rest <= 0 || bytes == 0) {
-        return 0;
-    }
-    if (shows_file(bs)) {
-        return bdrv_co_block_status(bs->file, offset, bytes, status);
-    }
-    status->flags = 0;
-    bytes = MIN(bytes, rest);
-    ret = ask_driver(bs, offset, bytes, status);
+static void coroutine_fn status_entry(void *opaque)
+{
+    StatusVisit *visit = opaque;
+
+    visit->ret = bdrv_co_block_status(visit->bs, visit->offset, visit->bytes,
+                                      visit->status);
+}
+
+static int coroutine_fn ask_at_home(BlockDriverState *bs, int64_t offset,
+                                    int64_t bytes, BlockStatus *status)
+{
+    StatusVisit visit = {
+        .bs = bs, .offset = offset, .bytes = bytes, .status = status,
+    };
+
+    node_home_co_run(bs, status_entry, &visit);
+    return visit.ret;
+}
+
+/* @bytes > 0, and the node has them. */
+static int coroutine_fn ask_node(BlockDriverState *bs, int64_t offset,
+                                 int64_t bytes, BlockStatus *status)
+{
+    int ret = ask_driver(bs, offset, bytes, status);
+
     if (ret < 0) {
         return ret;
     }
@@ -106,20 +128,32 @@ int coroutine_fn bdrv_co_block_status(BlockDriverState *bs, int64_t offset,
                !bs->drv->is_filter) {
         look_below(bs, offset, status);
     }
-    if (status->bytes == rest) {
-        status->flags |= BLOCK_STATUS_EOF;
-    }
     return 0;
 }
 
-/* Filters are no layers: what they say is their file's word. */
-static BlockDriverState *next_layer(BlockDriverState *bs,
-                                    const BlockDriverState *base)
+int coroutine_fn bdrv_co_block_status(BlockDriverState *bs, int64_t offset,
+                                      int64_t bytes, BlockStatus *status)
 {
-    while (bs && bs != base && bs->drv->is_filter && bs->file) {
-        bs = bs->file;
+    int64_t rest = bs->total_bytes - offset;
+    int ret;
+
+    g_assert(offset >= 0 && bytes >= 0);
+    *status = (BlockStatus){ .flags = BLOCK_STATUS_EOF };
+    if (rest <= 0 || bytes == 0) {
+        return 0;
     }
-    return bs != base ? bs : NULL;
+    if (node_home_is_elsewhere(bs)) {
+        return ask_at_home(bs, offset, bytes, status);
+    }
+    if (shows_file(bs)) {
+        return bdrv_co_block_status(bs->file, offset, bytes, status);
+    }
+    status->flags = 0;
+    ret = ask_node(bs, offset, MIN(bytes, rest), status);
+    if (ret == 0 && status->bytes == rest) {
+        status->flags |= BLOCK_STATUS_EOF;
+    }
+    return ret;
 }
 
 /*
@@ -132,36 +166,75 @@ static void behind_end(BlockStatus *status, int64_t bytes)
     status->bytes = bytes;
 }
 
+/* Down a chain, from thread to thread. */
+typedef struct StatusWalk {
+    BlockDriverState *bs;         /* the next one; NULL: over */
+    const BlockDriverState *base; /* here it ends as well */
+    int64_t offset, bytes;
+    BlockStatus *status;
+    unsigned *depth;
+    int ret;
+} StatusWalk;
+
+static int coroutine_fn ask_layer(StatusWalk *walk)
+{
+    BlockStatus *status = walk->status;
+    BlockDriverState *bs = walk->bs;
+    int ret = bdrv_co_block_status(bs, walk->offset, walk->bytes, status);
+
+    walk->bs = NULL;
+    if (ret < 0) {
+        return ret;
+    }
+    if (status->bytes == 0) {
+        behind_end(status, walk->bytes);
+    }
+    walk->bytes = status->bytes;
+    status->flags &= ~BLOCK_STATUS_EOF;
+    if (!(status->flags & BLOCK_STATUS_ALLOCATED)) {
+        ++*walk->depth;
+        walk->bs = bs->backing;
+    }
+    return 0;
+}
+
+/* Filters are no layers: what they say is their file's word. */
+static void coroutine_fn walk_entry(void *opaque)
+{
+    StatusWalk *walk = opaque;
+
+    while (walk->bs && walk->bs != walk->base && walk->ret == 0) {
+        if (node_home_is_elsewhere(walk->bs)) {
+            node_home_co_run(walk->bs, walk_entry, walk);
+            return;
+        }
+        if (walk->bs->drv->is_filter && walk->bs->file) {
+            walk->bs = walk->bs->file;
+        } else {
+            walk->ret = ask_layer(walk);
+        }
+    }
+}
+
 int coroutine_fn bdrv_co_block_status_above(BlockDriverState *bs,
                                             BlockDriverState *base,
                                             int64_t offset, int64_t bytes,
                                             BlockStatus *status,
                                             unsigned *depth)
 {
-    int64_t rest = bs->total_bytes - offset;
+    int64_t rest = MAX(bs->total_bytes - offset, 0);
+    StatusWalk walk = {
+        .bs = bs, .base = base, .offset = offset, .bytes = MIN(bytes, rest),
+        .status = status, .depth = depth,
+    };
 
     *depth = 0;
     *status = (BlockStatus){ .flags = BLOCK_STATUS_EOF };
-    bytes = MIN(bytes, MAX(rest, 0));
-    for (BlockDriverState *p = next_layer(bs, base); p && bytes > 0;
-         p = next_layer(p->backing, base)) {
-        int ret = bdrv_co_block_status(p, offset, bytes, status);
-
-        if (ret < 0) {
-            return ret;
-        }
-        if (status->bytes == 0) {
-            behind_end(status, bytes);
-        }
-        bytes = status->bytes;
-        status->flags &= ~BLOCK_STATUS_EOF;
-        if (status->flags & BLOCK_STATUS_ALLOCATED) {
-            break;
-        }
-        ++*depth;
+    if (walk.bytes > 0) {
+        walk_entry(&walk);
     }
-    if (bytes == MAX(rest, 0)) {
+    if (walk.ret == 0 && walk.bytes == rest) {
         status->flags |= BLOCK_STATUS_EOF;
     }
-    return 0;
+    return walk.ret;
 }

@@ -14,6 +14,7 @@
 #include "block/error.h"
 #include "block/graph.h"
 #include "image-filename.h"
+#include "node-home.h"
 #include "node-options.h"
 
 #define SECTOR 512
@@ -74,27 +75,52 @@ static bool backing_would_show(const BlockDriverState *bs, int64_t bytes)
            bs->backing->total_bytes > bs->total_bytes;
 }
 
+typedef struct TruncateVisit {
+    BlockDriverState *bs;
+    const BlockTruncate *to;
+    GError **error;
+    bool ok;
+} TruncateVisit;
+
+static void coroutine_fn truncate_entry(void *opaque)
+{
+    TruncateVisit *visit = opaque;
+
+    visit->ok = bdrv_co_truncate(visit->bs, visit->to, visit->error);
+}
+
+static bool coroutine_fn truncate_filter(BlockDriverState *bs,
+                                         const BlockTruncate *to,
+                                         GError **error)
+{
+    if (!bs->drv->is_filter || !bs->file) {
+        return error_setg(error,
+                          "Image format driver does not support resize");
+    }
+    if (!bdrv_co_truncate(bs->file, to, error)) {
+        return false;
+    }
+    bs->total_bytes = bs->file->total_bytes;
+    return true;
+}
+
 bool coroutine_fn bdrv_co_truncate(BlockDriverState *bs,
                                    const BlockTruncate *to, GError **error)
 {
+    TruncateVisit visit = { .bs = bs, .to = to, .error = error };
     BlockTruncate how = *to;
 
     if (!check_truncate(bs, to, error)) {
         return false;
     }
+    if (node_home_is_elsewhere(bs)) {
+        node_home_co_run(bs, truncate_entry, &visit);
+        return visit.ok;
+    }
     how.zero |= backing_would_show(bs, to->bytes);
-    if (bs->drv->image && bs->drv->image->co_truncate) {
-        return bs->drv->image->co_truncate(bs, &how, error);
-    }
-    if (!bs->drv->is_filter || !bs->file) {
-        return error_setg(error,
-                          "Image format driver does not support resize");
-    }
-    if (!bdrv_co_truncate(bs->file, &how, error)) {
-        return false;
-    }
-    bs->total_bytes = bs->file->total_bytes;
-    return true;
+    return bs->drv->image && bs->drv->image->co_truncate
+               ? bs->drv->image->co_truncate(bs, &how, error)
+               : truncate_filter(bs, &how, error);
 }
 
 /* --- on the medium --- */
@@ -123,33 +149,56 @@ int64_t bdrv_allocated_bytes(BlockDriverState *bs)
 
 /* --- the state of a virtual machine --- */
 
-static int coroutine_fn co_vmstate(BlockDriverState *bs, BlockOp op,
-                                   int64_t offset, int64_t bytes, void *buf)
+typedef struct VmStateIo {
+    BlockDriverState *bs;
+    BlockOp op;
+    int64_t offset, bytes;
+    void *buf;
+    int ret;
+} VmStateIo;
+
+static void coroutine_fn vmstate_entry(void *opaque)
 {
-    g_assert(offset >= 0 && bytes >= 0);
-    while (bs && !(bs->drv->image && bs->drv->image->co_vmstate)) {
-        bs = bs->file;
+    VmStateIo *io = opaque;
+
+    io->ret = io->bs->drv->image->co_vmstate(io->bs, io->op, io->offset,
+                                             io->bytes, io->buf);
+}
+
+static int coroutine_fn co_vmstate(VmStateIo *io)
+{
+    g_assert(io->offset >= 0 && io->bytes >= 0);
+    while (io->bs && !(io->bs->drv->image && io->bs->drv->image->co_vmstate)) {
+        io->bs = io->bs->file;
     }
-    if (!bs) {
+    if (!io->bs) {
         return -ENOTSUP;
     }
-    if (op == BLOCK_WRITE && bs->read_only) {
+    if (io->op == BLOCK_WRITE && io->bs->read_only) {
         return -EPERM;
     }
-    return bytes > 0 ? bs->drv->image->co_vmstate(bs, op, offset, bytes, buf)
-                     : 0;
+    if (io->bytes > 0 && node_home_is_elsewhere(io->bs)) {
+        node_home_co_run(io->bs, vmstate_entry, io);
+    } else if (io->bytes > 0) {
+        vmstate_entry(io);
+    }
+    return io->ret;
 }
 
 int coroutine_fn bdrv_co_load_vmstate(BlockDriverState *bs, int64_t offset,
                                       int64_t bytes, void *buf)
 {
-    return co_vmstate(bs, BLOCK_READ, offset, bytes, buf);
+    return co_vmstate(&(VmStateIo){ .bs = bs, .op = BLOCK_READ,
+                                    .offset = offset, .bytes = bytes,
+                                    .buf = buf });
 }
 
 int coroutine_fn bdrv_co_save_vmstate(BlockDriverState *bs, int64_t offset,
                                       int64_t bytes, const void *buf)
 {
-    return co_vmstate(bs, BLOCK_WRITE, offset, bytes, (void *)buf);
+    return co_vmstate(&(VmStateIo){ .bs = bs, .op = BLOCK_WRITE,
+                                    .offset = offset, .bytes = bytes,
+                                    .buf = (void *)buf });
 }
 
 /* --- the file of a new image --- */

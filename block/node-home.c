@@ -11,7 +11,9 @@
  *                                \ bottom half          / bottom half
  *     home                        submit --> driver --> done
  *
- * The request stays where it is meanwhile; only its description is read.
+ * The request stays where it is meanwhile; only its description is read. What a
+ * coroutine asks a driver for without a request, what is where and the like,
+ * is a coroutine at home that the asking one waits for: it goes the same way.
  *
  * The home goes when the last context is detached, be that the home itself or
  * not: then the main thread sees to it, for no IOThread waits for another.
@@ -71,6 +73,57 @@ void node_home_forward(BlockDriverState *bs, BlockRequest *req)
     child->engine.stats = &bs->stats;
     aio_bh_once(bs->home, submit_bh, hop);
 }
+
+/* --- what is no request --- */
+
+bool node_home_is_elsewhere(const BlockDriverState *bs)
+{
+    return bs->home && bs->home != aio_context_current();
+}
+
+typedef struct NodeVisit {
+    CoroutineFn *fn;
+    void *opaque;
+    Coroutine *visitor;
+    AioContext *ctx; /* the visitor's */
+} NodeVisit;
+
+static void visit_over_bh(void *opaque)
+{
+    NodeVisit *visit = opaque;
+
+    coroutine_enter(visit->visitor);
+}
+
+static void coroutine_fn visit_entry(void *opaque)
+{
+    NodeVisit *visit = opaque;
+
+    visit->fn(visit->opaque);
+    aio_bh_once(visit->ctx, visit_over_bh, visit);
+}
+
+static void visit_bh(void *opaque)
+{
+    coroutine_enter(coroutine_new(visit_entry, opaque));
+}
+
+void coroutine_fn node_home_co_run(BlockDriverState *bs, CoroutineFn *fn,
+                                   void *opaque)
+{
+    NodeVisit visit = {
+        .fn = fn,
+        .opaque = opaque,
+        .visitor = coroutine_self(),
+        .ctx = aio_context_current(),
+    };
+
+    g_assert(visit.visitor && visit.ctx != bs->home);
+    aio_bh_once(bs->home, visit_bh, &visit);
+    coroutine_yield();
+}
+
+/* --- coming and going --- */
 
 void node_home_attach(BlockDriverState *bs, AioContext *ctx)
 {

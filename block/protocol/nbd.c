@@ -62,7 +62,7 @@ static int coroutine_fn nbd_node_co_block_status(BlockDriverState *bs,
     int ret;
 
     status->bytes = bytes;
-    if (s->can_status && bs->home == aio_context_current()) {
+    if (s->can_status) {
         ret = nbd_node_co_extent(bs, offset, bytes, &status->bytes, &flags);
         if (ret < 0) {
             return ret;

@@ -6,7 +6,8 @@
  *
  * Operations marked coroutine_fn run where the node is at home (bdrv_run_co()
  * or a coroutine of the tool's own), with nothing else in flight unless they
- * say otherwise.
+ * say otherwise. The functions bdrv_co_...() of this header take their question
+ * to the home of each node they ask.
  */
 #ifndef BLOCK_IMAGE_H
 #define BLOCK_IMAGE_H

@@ -12,6 +12,7 @@
 
 #include "block/block-co.h"
 #include "block/control.h"
+#include "block/image.h"
 #include "block/iothread.h"
 
 #define BLOCK    4096
@@ -59,9 +60,49 @@ static void homely_submit(BlockDriverState *bs, BlockRequest *req)
     bdrv_submit(bs->file, req);
 }
 
+static int coroutine_fn homely_status(BlockDriverState *bs, int64_t offset,
+                                      int64_t bytes, BlockStatus *status)
+{
+    assert_home(bs->home);
+    status->flags = BLOCK_STATUS_OFFSET | BLOCK_STATUS_DATA;
+    status->bytes = bytes;
+    status->map = offset;
+    status->file = bs->file;
+    return 0;
+}
+
+static bool coroutine_fn homely_truncate(BlockDriverState *bs,
+                                         const BlockTruncate *to,
+                                         GError **error)
+{
+    assert_home(bs->home);
+    if (to->bytes > bs->file->total_bytes) {
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NOSPC, "no room");
+        return false;
+    }
+    bs->total_bytes = to->bytes;
+    return true;
+}
+
+static int coroutine_fn homely_vmstate(BlockDriverState *bs, BlockOp op,
+                                       int64_t offset, int64_t bytes,
+                                       void *buf)
+{
+    assert_home(bs->home);
+    memset(buf, 7, bytes);
+    return 0;
+}
+
+static const BlockImageOps homely_image = {
+    .co_block_status = homely_status,
+    .co_truncate = homely_truncate,
+    .co_vmstate = homely_vmstate,
+};
+
 static const BlockDriver homely_driver = {
     .name = "test-homely",
     .one_home = true,
+    .image = &homely_image,
     .instance_size = sizeof(Homely),
     .open = homely_open,
     .attach_context = homely_attach,
@@ -310,6 +351,54 @@ static void test_visits(void)
     blk_free(blk);
 }
 
+typedef struct Questions {
+    BlockDriverState *bs;
+    AioContext *ctx;
+} Questions;
+
+static void coroutine_fn ask_entry(void *opaque)
+{
+    Questions *q = opaque;
+    BlockTruncate to = { .bytes = BLOCK };
+    g_autoptr(GError) error = NULL;
+    BlockStatus status;
+    unsigned depth;
+    char byte = 0;
+
+    q->ctx = aio_context_current();
+    g_assert_cmpint(bdrv_co_block_status(q->bs, BLOCK, BLOCK, &status), ==, 0);
+    g_assert_cmpint(status.bytes, ==, BLOCK);
+    g_assert_true(status.file == q->bs->file->file);
+    g_assert_cmpint(bdrv_co_block_status_above(q->bs->file, NULL, BLOCK, BLOCK,
+                                               &status, &depth), ==, 0);
+    g_assert_cmpuint(status.flags, ==, BLOCK_STATUS_OFFSET |
+                     BLOCK_STATUS_DATA | BLOCK_STATUS_ALLOCATED);
+    g_assert_cmpint(bdrv_co_load_vmstate(q->bs, 0, 1, &byte), ==, 0);
+    g_assert_cmpint(byte, ==, 7);
+    g_assert_true(bdrv_co_truncate(q->bs, &to, NULL));
+    g_assert_cmpint(q->bs->total_bytes, ==, BLOCK);
+    to.bytes = 1 << 30;
+    g_assert_false(bdrv_co_truncate(q->bs, &to, &error));
+    g_assert_cmpstr(error->message, ==, "no room");
+    g_assert_true(aio_context_current() == q->ctx);
+}
+
+/* What is asked without a request comes home as well. */
+static void test_questions(void)
+{
+    g_autoptr(BlockDriverState) bs = open_homely();
+    BlockBackend *blk = new_blk(bs);
+    Questions questions = { .bs = bs };
+    User user;
+
+    user_start(&user, blk, 0);
+    bdrv_run_co(bs, ask_entry, &questions);
+    g_assert_true(questions.ctx == control_context());
+    g_assert_true(bs->file->home == iothread_context(user.thread));
+    user_end(&user);
+    blk_free(blk);
+}
+
 /* What fails at home fails where it came from. */
 static void test_error(void)
 {
@@ -346,6 +435,7 @@ int main(int argc, char **argv)
     g_test_add_func("/node-home/order", test_order);
     g_test_add_func("/node-home/main-is-home", test_main_is_home);
     g_test_add_func("/node-home/visits", test_visits);
+    g_test_add_func("/node-home/questions", test_questions);
     g_test_add_func("/node-home/error", test_error);
     ret = g_test_run();
     control_stop();

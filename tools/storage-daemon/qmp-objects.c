@@ -9,7 +9,9 @@
 #include "export.h"
 #include "object.h"
 #include "settings.h"
+#include "block/driver.h"
 #include "block/error.h"
+#include "block/graph.h"
 #include "block/throttle.h"
 
 #include <gio/gio.h>
@@ -83,11 +85,21 @@ static void look_for_user(Export *export, void *opaque)
     search->found |= g_strv_contains(ids, search->iothread);
 }
 
+/* A node stays where its first user brought it until the last one goes. */
+static void look_for_home(BlockDriverState *bs, void *opaque)
+{
+    Search *search = opaque;
+
+    search->found |=
+        bs->home == iothread_context(object_lookup_iothread(search->iothread));
+}
+
 static bool delete_iothread(const char *id, GError **error)
 {
     Search search = { .iothread = id };
 
     export_foreach(look_for_user, &search);
+    bdrv_foreach_node(look_for_home, &search);
     if (search.found) {
         return error_setg(error, "object '%s' is in use, can not be deleted",
                           id);

@@ -223,6 +223,45 @@ def exports_come_and_go():
 
 
 @case
+def iothread_stays_while_a_node_lives_there():
+    """The first overlay's thread is the shared backing file's home, and that
+    has users after the overlay has gone."""
+    for name in ("base", "o0", "o1"):
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2",
+                        name + ".qcow2", "1M"], check=True)
+    with Daemon(DAEMON) as daemon:
+        client = daemon.client
+
+        def add(number):
+            client.do("blockdev-add", driver="qcow2", node_name=f"o{number}",
+                      file=dict(driver="file", filename=f"o{number}.qcow2"),
+                      backing="base")
+            client.do("object-add", qom_type="iothread", id=f"t{number}")
+            client.do("block-export-add",
+                      **vhost(f"e{number}", f"o{number}", writable=True,
+                              iothread=f"t{number}"))
+            return front_end(f"e{number}.sock")
+
+        def remove(number):
+            client.do("block-export-del", id=f"e{number}", mode="hard")
+            assert client.event("BLOCK_EXPORT_DELETED") == {"id": f"e{number}"}
+            client.do("blockdev-del", node_name=f"o{number}")
+
+        client.do("blockdev-add", driver="qcow2", node_name="base",
+                  read_only=True,
+                  file=dict(driver="file", filename="base.qcow2"))
+        guests = [add(0), add(1)]
+        remove(0)
+        assert client.refused("object-del", id="t0") == \
+            "object 't0' is in use, can not be deleted"
+        remove(1)
+        for number in range(2):
+            client.do("object-del", id=f"t{number}")
+            guests[number].close()
+        client.do("blockdev-del", node_name="base")
+
+
+@case
 def who_hung_up_uses_nothing():
     """Also before the server has read of it: the command is there first."""
     with Daemon(DAEMON) as daemon:

@@ -14,9 +14,11 @@
  * The invariant: whoever leaves a request queued names who will come back.
  *   - the flush is queued in the plugged section, which is about to end; or
  *   - hand_over is on the stack and looks again before it returns; or
- *   - the queue is blocked, something is in flight, and its completion calls
+ *   - the queue is blocked because it is full, and a completion calls
  *     submit_queue_completed(), which unblocks and flushes; or
- *   - the queue is blocked, nothing is in flight, and the timer is armed.
+ *   - the queue is blocked, and the timer is armed. With something in flight a
+ *     completion will mostly come before that. But what is in flight may be
+ *     another file's, whose disk does not answer any more.
  * submit_queue_is_attended() says so, and is asserted where a queue is left.
  */
 #include "submit-queue.h"
@@ -29,6 +31,9 @@
 /* When the kernel takes nothing and nothing is in flight, memory or slots are
  * held by others: nobody will tell us when that changes. */
 #define RETRY_NS (1000 * 1000)
+
+/* With something in flight: longer than a disk that works takes to tell us. */
+#define RETRY_BUSY_NS (10 * 1000 * 1000)
 
 static void queue_flush(void *opaque);
 static void queue_end_section(void *opaque);
@@ -66,12 +71,17 @@ void submit_queue_destroy(SubmitQueue *queue)
     aio_bh_free(queue->over_bh);
 }
 
+static bool is_full(const SubmitQueue *queue)
+{
+    return queue->in_flight >= queue->capacity;
+}
+
 bool submit_queue_is_attended(const SubmitQueue *queue)
 {
     if (!queue->queued || queue->flush.queued || queue->running) {
         return true;
     }
-    return queue->blocked && (queue->in_flight || queue->retry.armed);
+    return queue->blocked && (is_full(queue) || queue->retry.armed);
 }
 
 static bool is_transient(int err)
@@ -158,10 +168,12 @@ static void queue_run(SubmitQueue *queue)
 /* Before a blocked queue is left: names who will come back. */
 static void queue_attend(SubmitQueue *queue)
 {
-    if (!queue->blocked || queue->in_flight) {
+    if (!queue->blocked || is_full(queue)) {
         aio_timer_disarm(&queue->retry);
     } else if (!queue->retry.armed) {
-        aio_timer_arm(&queue->retry, aio_clock_ns() + RETRY_NS);
+        aio_timer_arm(&queue->retry, aio_clock_ns() + (queue->in_flight
+                                                           ? RETRY_BUSY_NS
+                                                           : RETRY_NS));
     }
     g_assert(submit_queue_is_attended(queue));
 }

@@ -161,6 +161,27 @@ static void laio_detour(LinuxAio *laio, EngineRequest *req)
     laio_detour_submit(*detour, req);
 }
 
+/* A worker makes the whole transfer: io_submit() would make it as well. */
+static void laio_to_threads(LinuxAio *laio, EngineRequest *req)
+{
+    stats_add(&req->stats->detours, 1);
+    engine_request_forward(engine_get(laio->engine.queue.ctx, ENGINE_THREADS),
+                           req);
+}
+
+/* Writes of which is known that io_submit() would wait for them. */
+static bool laio_avoid_wait(LinuxAio *laio, EngineRequest *req)
+{
+    if (nowait_map_refuses_writes(req->nowait)) {
+        laio_to_threads(laio, req);
+    } else if (nowait_map_expects_wait(req->nowait, req->offset)) {
+        laio_detour(laio, req);
+    } else {
+        return false;
+    }
+    return true;
+}
+
 /*
  * Where requests come one by one, io_submit() and its event cost more than a
  * copy. A burst shares one io_submit(), which copies as well as we do.
@@ -177,8 +198,7 @@ static void laio_submit(Engine *engine, EngineRequest *req)
         return;
     }
     if (req->nowait && req->op == ENGINE_WRITE &&
-        nowait_map_expects_wait(req->nowait, req->offset)) {
-        laio_detour(laio, req);
+        laio_avoid_wait(laio, req)) {
         return;
     }
     submit_queue_add(queue, req);
@@ -210,6 +230,20 @@ static void laio_would_block(LinuxAio *laio, EngineRequest *req)
     laio_detour(laio, req);
 }
 
+/*
+ * RWF_NOWAIT is refused when the transfer is made, as io_submit() has said
+ * yes to the file: what was to be direct would go through the page cache. Or
+ * it was RWF_DSYNC: then the worker finds that out.
+ */
+static void laio_no_nowait(LinuxAio *laio, EngineRequest *req)
+{
+    submit_queue_completed(&laio->engine.queue);
+    if (req->op == ENGINE_WRITE && !engine_request_dsync(req)) {
+        nowait_map_refuse_writes(req->nowait);
+    }
+    laio_to_threads(laio, req);
+}
+
 /* res is a signed number in an unsigned field; res2 says nothing for files. */
 static void laio_complete(LinuxAio *laio, const struct io_event *event)
 {
@@ -219,6 +253,10 @@ static void laio_complete(LinuxAio *laio, const struct io_event *event)
     if (req->nowait && event->obj->aio_rw_flags & RWF_NOWAIT) {
         if (G_UNLIKELY(res == -EAGAIN)) {
             laio_would_block(laio, req);
+            return;
+        }
+        if (G_UNLIKELY(res == -EOPNOTSUPP)) {
+            laio_no_nowait(laio, req);
             return;
         }
         if (req->op == ENGINE_WRITE) {

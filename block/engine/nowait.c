@@ -27,6 +27,7 @@ typedef struct NowaitRegion {
 
 struct NowaitMap {
     LaioDetour *detour;
+    bool no_writes;   /* RWF_NOWAIT is for reads only */
     unsigned known;   /* regions with a penalty */
     NowaitRegion regions[REGIONS];
 };
@@ -47,6 +48,16 @@ void nowait_map_free(NowaitMap *map)
 LaioDetour **nowait_map_detour(NowaitMap *map)
 {
     return &map->detour;
+}
+
+void nowait_map_refuse_writes(NowaitMap *map)
+{
+    map->no_writes = true;
+}
+
+bool nowait_map_refuses_writes(const NowaitMap *map)
+{
+    return map->no_writes;
 }
 
 /* Neighbours get places of their own; distant ones are mixed. */

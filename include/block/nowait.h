@@ -28,4 +28,12 @@ bool nowait_map_expects_wait(NowaitMap *map, int64_t offset);
 void nowait_map_learn(NowaitMap *map, int64_t offset);
 void nowait_map_forget(NowaitMap *map, int64_t offset);
 
+/*
+ * A write came back because it must not be asked not to wait: the file system
+ * makes buffered writes of direct ones, as ext4 with data=journal does. None
+ * is tried again.
+ */
+void nowait_map_refuse_writes(NowaitMap *map);
+bool nowait_map_refuses_writes(const NowaitMap *map);
+
 #endif

@@ -6,13 +6,17 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "block/engine/engine-internal.h"
 #include "block/plug.h"
 #include "tests/lib/engine-rig.h"
 #include "tests/lib/faults.h"
+#include "tests/lib/image.h"
 
 #define FILE_BYTES (8 * 1024 * 1024)
 
@@ -366,6 +370,105 @@ static void test_nowait_unknown(void)
     nowait_map_free(map);
 }
 
+/* --- a file system that takes RWF_NOWAIT until it sees a write --- */
+
+/* In a mount namespace of our own: it goes with the process, and the loop
+ * device with it. */
+static char *mount_journalled(const TestImage *image)
+{
+    g_autofree char *dir = g_build_filename(test_image_dir(image), "mnt",
+                                            NULL);
+    const char *mkfs[] = { "mkfs.ext4", "-q", "-F", test_image_path(image),
+                           NULL };
+    const char *mount_it[] = { "mount", "-o", "loop,data=journal",
+                               test_image_path(image), dir, NULL };
+    g_autofree char *output = NULL, *why = NULL;
+
+    if (!test_program_present("mkfs.ext4") || !test_run(mkfs, &output) ||
+        unshare(CLONE_NEWNS) < 0 ||
+        mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
+        return NULL;
+    }
+    g_assert_cmpint(mkdir(dir, 0700), ==, 0);
+    if (!test_run(mount_it, &why)) {
+        rmdir(dir);
+        return NULL;
+    }
+    return g_steal_pointer(&dir);
+}
+
+static void unmount(char *dir)
+{
+    g_assert_cmpint(umount(dir), ==, 0);
+    g_assert_cmpint(rmdir(dir), ==, 0);
+    g_free(dir);
+}
+
+/* The rig's file is one of that folder's from here on. */
+static void move_file(EngineRig *rig, const char *dir)
+{
+    g_autofree char *path = g_build_filename(dir, "file", NULL);
+    uint8_t *buf = rig->requests[0].buf;
+    int fd = open(path, O_RDWR | O_CREAT | O_DIRECT | O_CLOEXEC, 0600);
+
+    g_assert_cmpint(fd, >=, 0);
+    eng_fill(buf, 0, RIG_SLOT);
+    g_assert_cmpint(pwrite(fd, buf, RIG_SLOT, 0), ==, RIG_SLOT);
+    g_assert_cmpint(dup2(fd, rig->fd), ==, rig->fd);
+    close(fd);
+}
+
+/* All transfers end well; writes are tried natively in the first burst only. */
+static void check_refused_writes(EngineRig *rig, unsigned flags)
+{
+    NowaitMap *map = nowait_map_new();
+    unsigned submit_calls = 0;
+
+    for (unsigned burst = 0; burst < 3; burst++) {
+        blk_io_plug(rig->ctx);
+        for (unsigned i = 0; i < 16; i++) {
+            RigRequest *r = eng_prepare(rig, i, i % 2 ? ENGINE_READ
+                                                      : ENGINE_WRITE,
+                                        i * 4096, 4096);
+
+            r->req.nowait = map;
+            r->req.flags |= i % 2 ? 0 : flags;
+            eng_submit(r);
+        }
+        blk_io_unplug(rig->ctx);
+        eng_wait(rig);
+        eng_expect(rig, 0, 16, 0);
+        eng_expect_data(rig, 0, 16);
+        g_assert_cmpuint(rig->stats.detours, ==, 8 * (burst + 1));
+        submit_calls = faults.submit_calls;
+    }
+    g_assert_cmpuint(submit_calls, >, 0);
+    g_assert_true(flags || nowait_map_refuses_writes(map));
+    nowait_map_free(map);
+}
+
+static void test_journalled(void)
+{
+    g_autoptr(TestImage) image = test_image_new(64 * 1024 * 1024);
+    char *dir = mount_journalled(image);
+    EngineRig *rig;
+
+    if (!dir) {
+        g_test_skip("no file system with data=journal can be mounted here");
+        return;
+    }
+    for (unsigned fua = 0; fua < 2; fua++) {
+        faults_reset();
+        rig = eng_new(ENGINE_NATIVE, FILE_BYTES, O_DIRECT);
+        if (rig) {
+            move_file(rig, dir);
+            check_refused_writes(rig, fua ? ENGINE_FUA : 0);
+            eng_free(rig);
+        }
+    }
+    unmount(dir);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -384,5 +487,6 @@ int main(int argc, char **argv)
     g_test_add_func("/linux-aio/nowait-unknown", test_nowait_unknown);
     g_test_add_func("/linux-aio/ring-wraps", test_ring_wraps);
     g_test_add_func("/linux-aio/unknown-ring", test_unknown_ring);
+    g_test_add_func("/linux-aio/journalled", test_journalled);
     return g_test_run();
 }

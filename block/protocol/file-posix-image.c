@@ -284,22 +284,31 @@ static bool coroutine_fn file_co_truncate(BlockDriverState *bs,
     return true;
 }
 
-/* A device has its length; that it is long enough is all one can ask. */
+/* A device has its length; that it is long enough is all one can ask. It may
+ * have been made longer since it was opened: that is seen here. */
 static bool coroutine_fn device_co_truncate(BlockDriverState *bs,
                                             const BlockTruncate *to,
                                             GError **error)
 {
+    const FileState *s = bs->opaque;
+    int64_t bytes = file_length(s);
+
     if (to->prealloc != PREALLOC_OFF) {
         return error_setg(error, "Preallocation mode '%s' unsupported for "
                           "this non-regular file",
                           block_prealloc_names[to->prealloc]);
     }
-    if (to->exact && to->bytes != bs->total_bytes) {
+    if (bytes < 0) {
+        return error_setg(error, "Could not get the length of '%s': %s",
+                          s->path, g_strerror(-bytes));
+    }
+    if (to->exact && to->bytes != bytes) {
         return error_setg(error, "Cannot resize device files");
     }
-    if (to->bytes > bs->total_bytes) {
+    if (to->bytes > bytes) {
         return error_setg(error, "Cannot grow device files");
     }
+    bs->total_bytes = bytes;
     return true;
 }
 

@@ -222,35 +222,54 @@ void file_round_up_for_tools(BlockDriverState *bs)
     }
 }
 
+int64_t file_length(const FileState *s)
+{
+    struct stat st;
+    uint64_t bytes;
+
+    if (fstat(s->fd, &st) < 0) {
+        return -errno;
+    }
+    if (S_ISCHR(st.st_mode)) {
+        return MAX(lseek(s->fd, 0, SEEK_END), 0);
+    }
+    if (!S_ISBLK(st.st_mode)) {
+        return st.st_size;
+    }
+    return ioctl(s->fd, BLKGETSIZE64, &bytes) < 0 ? -errno : (int64_t)bytes;
+}
+
+static bool probe_block_size(FileState *s, mode_t mode)
+{
+    int block_size = 1;
+
+    if (S_ISBLK(mode) && ioctl(s->fd, BLKSSZGET, &block_size) < 0) {
+        return false;
+    }
+    s->device_block_size = block_size;
+    return true;
+}
+
 /* Length, and of a device its block size. */
 static bool probe_size(BlockDriverState *bs, struct stat *st, GError **error)
 {
     FileState *s = bs->opaque;
-    uint64_t bytes;
-    int block_size;
+    int64_t bytes = file_length(s);
 
-    if (fstat(s->fd, st) == 0) {
-        bs->total_bytes = st->st_size;
-        if (!s->is_device) {
-            file_round_up_for_tools(bs);
-            return true;
-        }
-        if (S_ISCHR(st->st_mode)) {
-            bs->total_bytes = MAX(lseek(s->fd, 0, SEEK_END), 0);
-            s->device_block_size = 1;
-            return true;
-        }
-        if (ioctl(s->fd, BLKGETSIZE64, &bytes) == 0 &&
-            ioctl(s->fd, BLKSSZGET, &block_size) == 0) {
-            bs->total_bytes = bytes;
-            s->device_block_size = block_size;
-            return true;
-        }
+    if (bytes < 0 || fstat(s->fd, st) < 0 ||
+        (s->is_device && !probe_block_size(s, st->st_mode))) {
+        int err = bytes < 0 ? -bytes : errno;
+
+        g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(err),
+                    "Could not get the size of '%s': %s", s->path,
+                    g_strerror(err));
+        return false;
     }
-    g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(errno),
-                "Could not get the size of '%s': %s", s->path,
-                g_strerror(errno));
-    return false;
+    bs->total_bytes = bytes;
+    if (!s->is_device) {
+        file_round_up_for_tools(bs);
+    }
+    return true;
 }
 
 bool file_refresh_size(BlockDriverState *bs, GError **error)

@@ -112,6 +112,9 @@ bool file_probe(BlockDriverState *bs, GError **error);
 /* bs->total_bytes once more: the file may have another length by now. */
 bool file_refresh_size(BlockDriverState *bs, GError **error);
 
+/* Of the file or device as it is now; or a negative errno. Context: any */
+int64_t file_length(const FileState *s);
+
 /* Makes bs->total_bytes whole sectors, if it was opened like that. */
 void file_round_up_for_tools(BlockDriverState *bs);
 

@@ -149,6 +149,35 @@ static void test_resize_refused(void)
     g_assert_cmpint(test_image_length(image), ==, 64 * K);
 }
 
+/* One that was made longer since it was opened, as by lvextend. */
+static void test_resize_device(void)
+{
+    g_autoptr(TestImage) image = image_here(1024 * K);
+    g_autofree char *output = NULL;
+    const char *reason;
+    char *loop = test_loop_new(image, 512, &reason);
+    const char *look_again[] = { "losetup", "--set-capacity", loop, NULL };
+    BlockDriverState *bs;
+
+    if (!loop) {
+        g_test_skip(reason);
+        return;
+    }
+    bs = test_open("raw,file.driver=host_device,file.filename=%s", loop);
+    resize(bs, 2048 * K, PREALLOC_OFF, "Cannot grow device files");
+    test_image_truncate(image, 2048 * K);
+    g_assert_true(test_run(look_again, &output));
+    resize(bs, 2049 * K, PREALLOC_OFF, "Cannot grow device files");
+    g_assert_cmpint(bs->total_bytes, ==, 1024 * K);
+    resize(bs, 2048 * K, PREALLOC_OFF, NULL);
+    g_assert_cmpint(bs->total_bytes, ==, 2048 * K);
+    g_assert_cmpint(bs->file->total_bytes, ==, 2048 * K);
+    resize(bs, 1024 * K, PREALLOC_OFF, NULL); /* it is as long as it is */
+    g_assert_cmpint(bs->total_bytes, ==, 2048 * K);
+    bdrv_unref(bs);
+    test_loop_free(loop);
+}
+
 /* A limit on the file's size stands for a full disk. */
 static void test_resize_fails(void)
 {
@@ -417,6 +446,7 @@ int main(int argc, char **argv)
     g_test_add_func("/image/resize-keeps", test_resize_keeps);
     g_test_add_func("/image/resize-direct", test_resize_direct);
     g_test_add_func("/image/resize-refused", test_resize_refused);
+    g_test_add_func("/image/resize-device", test_resize_device);
     g_test_add_func("/image/resize-fails", test_resize_fails);
     g_test_add_func("/image/resize-no-space", test_resize_no_space);
     bdrv_register(&over_driver);

@@ -13,6 +13,7 @@
 typedef enum SessionState {
     SESSION_READING,
     SESSION_DRAINING,
+    SESSION_PAUSED,
     SESSION_CLOSING,
 } SessionState;
 
@@ -25,6 +26,7 @@ struct VhostUserSession {
     VhostUserReceiver rx;
     VhostUserMessage msg; /* the one being handled */
     unsigned stopping;    /* rings we wait for */
+    bool pause;           /* is to be, or stay, PAUSED */
 
     VhostUserRingEnv env; /* features, memory, log */
     bool features_set;    /* by this front end: the device knows them */

@@ -9,6 +9,7 @@
  *   READING   the socket is watched
  *   DRAINING  a message is held back until its rings have stopped; the
  *             socket is not read, nobody else is kept waiting
+ *   PAUSED    all rings stop, or have stopped, until somebody resumes them
  *   CLOSING   likewise, and then the session is freed
  */
 #include "vhost-user-requests.h"
@@ -67,6 +68,8 @@ void vhost_user_session_reply_u64(VhostUserSession *s, uint64_t value)
 static void session_read_on(VhostUserSession *s);
 static void session_free_bh(void *opaque);
 static void close_when_drained(VhostUserSession *s);
+static void pause_now(VhostUserSession *s);
+static unsigned resume_now(VhostUserSession *s);
 
 static void set_running(VhostUserSession *s, bool running)
 {
@@ -187,6 +190,23 @@ static void forget_settled(VhostUserSession *s)
     }
 }
 
+static void message_drained(VhostUserSession *s)
+{
+    s->state = SESSION_READING;
+    forget_settled(s);
+    execute_message(s);
+    if (s->state != SESSION_READING) {
+        return;
+    }
+    if (s->handover) {
+        vhost_user_session_close(s);
+    } else if (s->pause) {
+        pause_now(s);
+    } else {
+        session_read_on(s);
+    }
+}
+
 /* A ring has stopped; the last one lets things go on. */
 static void ring_stopped(void *opaque)
 {
@@ -197,15 +217,10 @@ static void ring_stopped(void *opaque)
     }
     if (s->state == SESSION_CLOSING) {
         close_when_drained(s); /* the other rings */
-        return;
-    }
-    s->state = SESSION_READING;
-    forget_settled(s);
-    execute_message(s);
-    if (s->state == SESSION_READING && s->handover) {
-        vhost_user_session_close(s);
-    } else if (s->state == SESSION_READING) {
-        session_read_on(s);
+    } else if (s->state == SESSION_DRAINING) {
+        message_drained(s);
+    } else if (!s->pause) {
+        resume_now(s);
     }
 }
 
@@ -213,7 +228,7 @@ static void stop_ring(VhostUserSession *s, VhostUserRing *ring)
 {
     if (ring->state == VHOST_USER_RING_RUNNING) {
         s->stopping++;
-        ring->resumes = s->state == SESSION_CLOSING ||
+        ring->resumes = s->state != SESSION_READING ||
                         vhost_user_requests[s->msg.header.request].resumes;
         vhost_user_ring_stop(ring, ring_stopped, s);
     }
@@ -394,6 +409,26 @@ static void session_free_bh(void *opaque)
     closed(closed_opaque);
 }
 
+static void pause_now(VhostUserSession *s)
+{
+    s->state = SESSION_PAUSED;
+    stop_reading(s);
+    stop_rings(s, SCOPE_ALL);
+}
+
+void vhost_user_session_pause(VhostUserSession *s)
+{
+    s->pause = true;
+    if (s->state == SESSION_READING) {
+        pause_now(s);
+    } /* else it closes, or message_drained() goes on */
+}
+
+bool vhost_user_session_is_paused(const VhostUserSession *s)
+{
+    return s->state == SESSION_PAUSED && !s->stopping;
+}
+
 /* A message at hand is finished first: ring_stopped() goes on. */
 void vhost_user_session_hand_over(VhostUserSession *s, Handover *handover,
                                   const char *id)
@@ -403,7 +438,7 @@ void vhost_user_session_hand_over(VhostUserSession *s, Handover *handover,
     }
     s->handover = handover;
     s->handover_id = g_strdup(id);
-    if (s->state == SESSION_READING) {
+    if (s->state != SESSION_DRAINING) {
         vhost_user_session_close(s);
     }
 }
@@ -425,6 +460,8 @@ VhostUserSession *vhost_user_session_take_over(VirtIODevice *dev,
         session_free(s);
         return NULL;
     }
+    s->state = SESSION_PAUSED;
+    s->pause = true;
     return s;
 }
 
@@ -435,16 +472,25 @@ void vhost_user_session_on_closed(VhostUserSession *s, AioFn *closed,
     s->closed_opaque = opaque;
 }
 
-unsigned vhost_user_session_resume(VhostUserSession *s)
+static unsigned resume_now(VhostUserSession *s)
 {
     unsigned requests = 0;
 
+    s->state = SESSION_READING;
     start_rings(s);
     for (unsigned i = 0; i < s->dev->num_queues; i++) {
         requests += s->rings[i].resubmits;
     }
     session_read_on(s);
     return requests;
+}
+
+unsigned vhost_user_session_resume(VhostUserSession *s)
+{
+    bool now = vhost_user_session_is_paused(s);
+
+    s->pause = false;
+    return now ? resume_now(s) : 0; /* else ring_stopped() does */
 }
 
 bool vhost_user_session_connected(const VhostUserSession *s)

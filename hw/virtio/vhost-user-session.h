@@ -18,13 +18,22 @@ VhostUserSession *vhost_user_session_new(VirtIODevice *dev,
                                          AioContext *main_ctx, int fd,
                                          AioFn *closed, void *opaque);
 
+/* Drains, and neither reads nor works before it is resumed. A message at hand
+ * is finished first. */
+void vhost_user_session_pause(VhostUserSession *session);
+/* Whether nothing moves any more, so that nothing is waited for. */
+bool vhost_user_session_is_paused(const VhostUserSession *session);
+/* Also one that has not stopped yet: then as soon as it has. Returns how many
+ * requests were in flight, which are submitted again. */
+unsigned vhost_user_session_resume(VhostUserSession *session);
+
 /* Drains and puts the connection into @handover under the name @id; then
  * @closed as ever. */
 void vhost_user_session_hand_over(VhostUserSession *session,
                                   Handover *handover, const char *id);
 
 /* A session that another process has left; NULL without @error: none of that
- * name. It does nothing before it is resumed, which follows on
+ * name. It is paused; that it is resumed follows on
  * vhost_user_session_on_closed(). */
 VhostUserSession *vhost_user_session_take_over(VirtIODevice *dev,
                                                AioContext *main_ctx,
@@ -33,8 +42,6 @@ VhostUserSession *vhost_user_session_take_over(VirtIODevice *dev,
                                                GError **error);
 void vhost_user_session_on_closed(VhostUserSession *session, AioFn *closed,
                                   void *opaque);
-/* Returns how many requests were in flight, which are submitted again. */
-unsigned vhost_user_session_resume(VhostUserSession *session);
 
 /* Ends it: drains, then @closed as ever. May be called more than once. */
 void vhost_user_session_close(VhostUserSession *session);

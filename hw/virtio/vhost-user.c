@@ -31,6 +31,7 @@ struct VhostUserServer {
     VhostUserSession *session;
 
     bool resumed;         /* or never taken over: all of it is ours */
+    bool paused;          /* nobody is accepted */
     Handover *handover;   /* where it goes while it stops; NULL: nowhere */
     char *handover_id;
 
@@ -111,7 +112,7 @@ static void session_closed(void *opaque)
     server->session = NULL;
     if (server->stopping) {
         aio_bh_once(server->main_ctx, server_free_bh, server);
-    } else if (server->listen_fd >= 0) {
+    } else if (server->listen_fd >= 0 && !server->paused) {
         start_accepting(server);
     }
 }
@@ -284,6 +285,22 @@ void vhost_user_server_stop(VhostUserServer *server, AioFn *done, void *opaque)
 
 /* --- From one process to another --- */
 
+void vhost_user_server_pause(VhostUserServer *server)
+{
+    g_assert(!server->stopping && !server->paused);
+    server->paused = true;
+    stop_accepting(server);
+    if (server->session) {
+        vhost_user_session_pause(server->session);
+    }
+}
+
+bool vhost_user_server_is_paused(const VhostUserServer *server)
+{
+    return server->paused && (!server->session ||
+                              vhost_user_session_is_paused(server->session));
+}
+
 void vhost_user_server_hand_over(VhostUserServer *server, Handover *handover,
                                  const char *id, AioFn *done, void *opaque)
 {
@@ -358,6 +375,7 @@ VhostUserServer *vhost_user_server_take_over(VirtIODevice *dev,
     GError *err = NULL;
 
     server->resumed = false;
+    server->paused = true;
     if (load(server, path, record, &err)) {
         server->session = vhost_user_session_take_over(dev, main_ctx, handover,
                                                        id, &err);
@@ -380,8 +398,9 @@ VhostUserServer *vhost_user_server_take_over(VirtIODevice *dev,
 
 unsigned vhost_user_server_resume(VhostUserServer *server)
 {
-    g_assert(!server->resumed);
+    g_assert(server->paused && !server->stopping);
     server->resumed = true;
+    server->paused = false;
     if (server->session) {
         return vhost_user_session_resume(server->session);
     }

@@ -48,6 +48,23 @@ void vhost_user_server_stop(VhostUserServer *server, AioFn *done,
                             void *opaque);
 
 /*
+ * Drains all queues, reads no message and accepts nobody until it is resumed;
+ * the front end notices nothing. Requests that wait below for nothing but time
+ * are not waited for where the front end keeps a record of them.
+ * Context: main
+ */
+void vhost_user_server_pause(VhostUserServer *server);
+/* Whether all of it stands still by now; this changes in the main loop's
+ * rounds only. Context: main */
+bool vhost_user_server_is_paused(const VhostUserServer *server);
+/*
+ * It goes on: at once if it stands still, else as soon as it has drained.
+ * Returns how many requests were in flight and are submitted again.
+ * Context: main
+ */
+unsigned vhost_user_server_resume(VhostUserServer *server);
+
+/*
  * Drains all queues and puts what another process needs to go on, the
  * connection and the listening socket among it, into @handover under the name
  * @id; frees the server, then calls @done from the main loop. The front end
@@ -60,18 +77,16 @@ void vhost_user_server_hand_over(VhostUserServer *server, Handover *handover,
 bool vhost_user_server_in_handover(const Handover *handover, const char *id);
 
 /*
- * The other end of that: a server that stands still until it is told to
- * resume. @path as for vhost_user_server_new_path(), NULL: any; it is an error
- * when the socket is elsewhere. One that is stopped before it was resumed
- * leaves everything to the process it took it from. Context: main
+ * The other end of that: a server that is paused. @path as for
+ * vhost_user_server_new_path(), NULL: any; it is an error when the socket is
+ * elsewhere. One that is stopped before it was resumed leaves everything to
+ * the process it took it from. Context: main
  */
 VhostUserServer *vhost_user_server_take_over(VirtIODevice *dev,
                                              AioContext *main_ctx,
                                              const char *path,
                                              Handover *handover,
                                              const char *id, GError **error);
-/* Returns how many requests were in flight and are submitted again. */
-unsigned vhost_user_server_resume(VhostUserServer *server);
 
 /* Whether a front end is connected: one that has just hung up is not. Context:
  * main */

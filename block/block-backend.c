@@ -27,7 +27,7 @@ struct BlkChannel {
     BlockBackend *blk;
     AioContext *ctx;
     bool cancelled;      /* relaxed atomic; home writes */
-    unsigned in_flight;  /* home */
+    unsigned in_flight;  /* relaxed atomic; home writes */
     AioFn *drained;      /* home; set while someone waits */
     void *drained_opaque;
     BlockStats stats;    /* home writes */
@@ -190,7 +190,22 @@ BlockStats *blk_channel_stats(BlkChannel *channel)
 
 unsigned blk_channel_in_flight(const BlkChannel *channel)
 {
-    return channel->in_flight;
+    return __atomic_load_n(&channel->in_flight, __ATOMIC_RELAXED);
+}
+
+unsigned blk_in_flight(const BlockBackend *blk)
+{
+    unsigned sum = 0;
+
+    for (unsigned i = 0; i < blk->channels->len; i++) {
+        sum += blk_channel_in_flight(blk->channels->pdata[i]);
+    }
+    return sum;
+}
+
+static void set_in_flight(BlkChannel *channel, unsigned n)
+{
+    __atomic_store_n(&channel->in_flight, n, __ATOMIC_RELAXED);
 }
 
 void blk_get_stats(BlockBackend *blk, BlockStats *stats)
@@ -295,7 +310,8 @@ static void request_done(BlockRequest *req, void *opaque, int ret)
     }
     aio_context_io_end(channel->ctx);
     block_request_complete(req, ret);
-    if (--channel->in_flight == 0 && channel->drained) {
+    set_in_flight(channel, channel->in_flight - 1);
+    if (channel->in_flight == 0 && channel->drained) {
         call_drained(channel);
     }
 }
@@ -318,7 +334,7 @@ void blk_submit(BlkChannel *channel, BlockRequest *req)
     req->ctx = channel->ctx;
     req->start_ns = aio_context_now_ns(channel->ctx);
     req->engine.stats = &stats->engine;
-    channel->in_flight++;
+    set_in_flight(channel, channel->in_flight + 1);
     aio_context_io_begin(channel->ctx);
     block_request_push(req, request_done, channel);
     stats_add(&stats->requests[req->op], 1);

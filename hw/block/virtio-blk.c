@@ -251,6 +251,11 @@ void virtio_blk_unpause(VirtIOBlock *vblk)
     }
 }
 
+unsigned virtio_blk_in_flight(VirtIOBlock *vblk)
+{
+    return blk_in_flight(vblk->blk) + virtio_blk_get_hold(vblk).n_held;
+}
+
 void virtio_blk_get_stats(VirtIOBlock *vblk, BlockStats *stats)
 {
     blk_get_stats(vblk->blk, stats);

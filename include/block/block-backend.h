@@ -95,7 +95,9 @@ void blk_channel_drain(BlkChannel *channel, AioFn *fn, void *opaque);
 void blk_channel_cancel(BlkChannel *channel);
 bool blk_channel_is_cancelled(const BlkChannel *channel); /* Context: any */
 
-unsigned blk_channel_in_flight(const BlkChannel *channel); /* Context: home */
+unsigned blk_channel_in_flight(const BlkChannel *channel); /* Context: any */
+/* Sum over channels. Context: main */
+unsigned blk_in_flight(const BlockBackend *blk);
 
 /*
  * Counted here is what blk_submit() gets, by request and by failure. A device

@@ -99,6 +99,10 @@ void virtio_blk_resume(VirtIOBlock *vblk);
 void virtio_blk_pause(VirtIOBlock *vblk);
 void virtio_blk_unpause(VirtIOBlock *vblk);
 
+/* Requests that it has taken and not given back, those that are held among
+ * them; merged ones count once. Context: main */
+unsigned virtio_blk_in_flight(VirtIOBlock *vblk);
+
 /* Sum over queues. Context: main */
 void virtio_blk_get_stats(VirtIOBlock *vblk, BlockStats *stats);
 

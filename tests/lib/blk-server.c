@@ -179,7 +179,10 @@ static void add_takeover(const BlkServer *server, GPtrArray *argv)
 {
     if (server->conf.takeover) {
         g_ptr_array_add(argv, g_strdup("--takeover"));
-        g_ptr_array_add(argv, g_build_filename(server->dir, "takeover", NULL));
+        g_ptr_array_add(argv, g_strdup_printf(
+            "%s/takeover%s", server->dir,
+            server->conf.takeover_options ? server->conf.takeover_options
+                                          : ""));
     }
     if (server->extra) {
         g_ptr_array_add(argv, g_strdup(server->extra));
@@ -277,6 +280,11 @@ void blk_server_free(BlkServer *server)
     } else {
         stop_thread(server);
     }
+    blk_server_forget(server);
+}
+
+void blk_server_forget(BlkServer *server)
+{
     g_assert_false(g_file_test(server->path, G_FILE_TEST_EXISTS));
     pthread_mutex_destroy(&server->lock);
     pthread_cond_destroy(&server->changed);
@@ -379,6 +387,17 @@ void blk_server_kill_successor(BlkServer *server)
     kill(server->successor, SIGKILL);
     g_assert_cmpint(waitid(P_PID, server->successor, &info,
                            WEXITED | WNOWAIT), ==, 0);
+}
+
+char *blk_server_successor_said(BlkServer *server)
+{
+    GString *text = g_string_new(NULL);
+    char byte;
+
+    while (read(server->successor_err, &byte, 1) == 1) {
+        g_string_append_c(text, byte);
+    }
+    return g_string_free(text, FALSE);
 }
 
 /* Its line says so; it comes before the process is of use to anybody. */

@@ -23,6 +23,7 @@ typedef struct BlkServerConf {
     const char *export;        /* more of its --export: ",werror=..."; or NULL */
     bool monitor;              /* gets one */
     bool takeover;             /* may be taken over from */
+    const char *takeover_options; /* more of its --takeover; or NULL */
     bool qmp;                  /* hears all of it from its monitor */
     bool confined;             /* then: in the sandbox */
 } BlkServerConf;
@@ -35,6 +36,9 @@ BlkServer *blk_server_new(const BlkServerConf *conf);
 
 /* Asks it to stop, waits until it has, asserts that it ended well. */
 void blk_server_free(BlkServer *server);
+
+/* The program has ended well, and none has taken over. */
+void blk_server_forget(BlkServer *server);
 
 /* The program, and nothing in it, is given time to say goodbye: it is gone on
  * return. */
@@ -53,6 +57,8 @@ void blk_server_restart(BlkServer *server);
 void blk_server_take_over_begin(BlkServer *server, const char *extra);
 bool blk_server_taking_over(BlkServer *server);
 void blk_server_kill_successor(BlkServer *server);
+/* All that it said; it is dead. Caller frees. */
+char *blk_server_successor_said(BlkServer *server);
 /* Whether the old one has ended, which it has to with status 0. */
 bool blk_server_has_left(BlkServer *server);
 /* What the new one says, if it took over and lived to tell. */

@@ -24,6 +24,7 @@ typedef struct Daemon {
     bool stop_asked;
     bool stopped;
     Handover *handover; /* on its way to another process, or from one */
+    bool draining;      /* exports come to a stand, to be put into it */
     bool drained;       /* and all exports are in it */
     bool taking_back;   /* objects are there already */
     bool failed;
@@ -69,8 +70,9 @@ bool succession_open_added(Daemon *daemon, GError **error);
 bool succession_take_over(Daemon *daemon, GError **error);
 void succession_admit_monitors(void);
 
-/* daemon->drained: hands all over, or takes it back. Not within a callback of
- * the loop: it waits for the other process. */
-void succession_give(Daemon *daemon);
+/* After each round of the main loop: when all exports stand still, hands all
+ * over, or takes it back. Not within a callback of the loop: it waits for the
+ * other process. */
+void succession_step(Daemon *daemon);
 
 #endif

@@ -622,6 +622,26 @@ void export_stop_all(unsigned flags, AioFn *done, void *opaque)
     }
 }
 
+void export_pause_all(void)
+{
+    for (Export *export = exports; export; export = export->next) {
+        if (!export->deleted) {
+            export->stands = true;
+            vhost_user_server_pause(export->server);
+        }
+    }
+}
+
+const Export *export_first_moving(void)
+{
+    for (Export *export = exports; export; export = export->next) {
+        if (export->deleted || !vhost_user_server_is_paused(export->server)) {
+            return export;
+        }
+    }
+    return NULL;
+}
+
 void export_hand_over_all(unsigned flags, Handover *handover, AioFn *done,
                           void *opaque)
 {

@@ -52,7 +52,14 @@ void export_stop_all(unsigned flags, AioFn *done, void *opaque);
 void export_each_socket(void (*fn)(const char *path, void *opaque),
                         void *opaque);
 /*
- * From one process to the next: drains all exports and puts them into
+ * Has all exports come to a stand and stay there until export_resume_all().
+ * The first of those that have not yet, NULL: none; one that is being deleted
+ * counts as well. That changes in the main loop's rounds.
+ */
+void export_pause_all(void);
+const Export *export_first_moving(void);
+/*
+ * From one process to the next: puts all exports, which stand still, into
  * @handover; @done as above. On the other side exports that are added after
  * export_take_over() go on with what is there of their id, but stand still
  * until export_resume_all(). @handover stays the caller's until then; @back:
@@ -61,7 +68,8 @@ void export_each_socket(void (*fn)(const char *path, void *opaque),
 void export_hand_over_all(unsigned flags, Handover *handover, AioFn *done,
                           void *opaque);
 void export_take_over(Handover *handover, bool back);
-/* Returns how many requests were in flight and are submitted again. */
+/* Who has not come to a stand yet goes on as soon as it has. Returns how many
+ * requests were in flight and are submitted again. */
 unsigned export_resume_all(void);
 
 /* One "stats: export=..." line each, and histograms, on stderr. */

@@ -148,9 +148,7 @@ static void run(Daemon *daemon)
 {
     while (!daemon->stopped) {
         aio_poll(daemon->ctx, true);
-        if (daemon->drained) {
-            succession_give(daemon);
-        }
+        succession_step(daemon);
     }
 }
 

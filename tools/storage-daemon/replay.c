@@ -256,8 +256,15 @@ bool replay(AioContext *main_ctx, unsigned flags, GError **error)
     if (!replay_each(changes, flags, error)) {
         return false;
     }
-    if (anything_waits(changes)) {
+    replay_go_on();
+    return true;
+}
+
+void replay_go_on(void)
+{
+    const Changes *changes = settings_changes();
+
+    if (changes && anything_waits(changes)) {
         begin_waiting();
     }
-    return true;
 }

@@ -25,7 +25,8 @@ bool replay(AioContext *main_ctx, unsigned flags, GError **error);
 /* Whether an export waits that has a kept socket of that name (notify.h). */
 bool replay_waits_for_socket(const char *name);
 
-/* Nothing is tried any more. */
+/* Nothing is tried any more, or only not now. */
 void replay_stop(void);
+void replay_go_on(void);
 
 #endif

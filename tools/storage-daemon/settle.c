@@ -50,8 +50,8 @@ static bool confine(Daemon *daemon, GError **error)
     if (cmdline->pidfile && !daemon->supervised) {
         sandbox_may_remove(&daemon->sandbox, cmdline->pidfile);
     }
-    if (cmdline->takeover) {
-        sandbox_may_remove(&daemon->sandbox, cmdline->takeover);
+    if (takeover_path()) {
+        sandbox_may_remove(&daemon->sandbox, takeover_path());
     }
     /* what the host says counts for files of later, not what we then forbid */
     engine_is_permitted(ENGINE_IO_URING, NULL);

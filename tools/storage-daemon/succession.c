@@ -132,7 +132,16 @@ static void given(const char *word)
     }
 }
 
-void succession_give(Daemon *daemon)
+/* A signal that came meanwhile. */
+static void obey_stop(Daemon *daemon)
+{
+    if (daemon->stop_asked) {
+        daemon->stop_asked = false;
+        daemon_stop(daemon);
+    }
+}
+
+static void give(Daemon *daemon)
 {
     g_autoptr(GError) error = NULL;
     g_autofree char *word = NULL;
@@ -151,10 +160,7 @@ void succession_give(Daemon *daemon)
     }
     drop_rest(daemon->handover);
     take_back(daemon);
-    if (daemon->stop_asked) {
-        daemon->stop_asked = false;
-        daemon_stop(daemon);
-    }
+    obey_stop(daemon);
 }
 
 static void drained(void *opaque)
@@ -162,6 +168,54 @@ static void drained(void *opaque)
     Daemon *daemon = opaque;
 
     daemon->drained = true;
+}
+
+void succession_step(Daemon *daemon)
+{
+    if (daemon->draining && !export_first_moving()) {
+        daemon->draining = false;
+        takeover_drained();
+        export_hand_over_all(daemon->cmdline.stats ? EXPORT_STOP_STATS : 0,
+                             daemon->handover, drained, daemon);
+    }
+    if (daemon->drained) {
+        give(daemon);
+    }
+}
+
+/* While exports drain nothing was given away yet: who stands still goes on at
+ * once, others when they have drained. */
+static void call_off(Daemon *daemon)
+{
+    daemon->draining = false;
+    g_clear_pointer(&daemon->handover, handover_free);
+    export_resume_all();
+    replay_go_on();
+    monitor_go_on();
+    obey_stop(daemon);
+}
+
+static void successor_is_gone(void *opaque)
+{
+    call_off(opaque);
+}
+
+/* Guests of other exports wait for this one. */
+static void drain_is_late(void *opaque)
+{
+    Daemon *daemon = opaque;
+    const Export *export = export_first_moving();
+    g_autofree char *reason = NULL;
+
+    if (!export) {
+        return; /* in this very round it came to a stand */
+    }
+    reason = g_strdup_printf("export '%s' has not come to a stand in time: %u "
+                             "requests in flight; see drain-timeout",
+                             export_id(export),
+                             virtio_blk_in_flight(export_device(export)));
+    takeover_refuse(reason);
+    call_off(daemon);
 }
 
 static void successor_asks(void *opaque)
@@ -175,8 +229,8 @@ static void successor_asks(void *opaque)
     monitor_hold();
     replay_stop();
     daemon->handover = handover_new();
-    export_hand_over_all(daemon->cmdline.stats ? EXPORT_STOP_STATS : 0,
-                         daemon->handover, drained, daemon);
+    daemon->draining = true;
+    export_pause_all();
 }
 
 /* What another process says of itself, before anything is opened. */
@@ -189,19 +243,24 @@ static bool inherit(Daemon *daemon, GError **error)
 
 bool succession_open(Daemon *daemon, bool *taken_over, GError **error)
 {
-    const char *path = daemon->cmdline.takeover;
+    static const TakeoverEvents events = {
+        .asked = successor_asks,
+        .gone = successor_is_gone,
+        .late = drain_is_late,
+    };
 
-    if (!path) {
+    if (!daemon->cmdline.takeover) {
         return setup_items(daemon, error);
     }
-    if (!takeover_begin(path, &daemon->handover, error) ||
+    if (!takeover_configure(daemon->cmdline.takeover, error) ||
+        !takeover_begin(&daemon->handover, error) ||
         !inherit(daemon, error)) {
         return false;
     }
     *taken_over = daemon->handover != NULL;
     return (*taken_over ? open_handed_over(daemon, error)
                         : setup_items(daemon, error)) &&
-           takeover_listen(path, daemon->ctx, successor_asks, daemon, error);
+           takeover_listen(daemon->ctx, &events, daemon, error);
 }
 
 bool succession_take_over(Daemon *daemon, GError **error)

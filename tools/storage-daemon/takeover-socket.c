@@ -19,6 +19,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#define VERSION_TEXT    G_STRINGIFY(TAKEOVER_VERSION)
 #define SEND_TIMEOUT_MS 10000
 #define MAX_RECORDS     200000
 
@@ -184,37 +185,82 @@ static bool receive_packet(int sock, int timeout_ms, Handover *handover,
 
 /* --- Words --- */
 
+static bool say(int sock, const Handover *one, GError **error)
+{
+    const int *fds;
+    unsigned n_fds;
+
+    return send_packet(sock, handover_text(one, 0, &fds, &n_fds), NULL, 0,
+                       error);
+}
+
 bool takeover_say(int sock, const char *word, const char *value,
                   GError **error)
 {
     g_autoptr(Handover) one = handover_new();
-    const int *fds;
-    unsigned n_fds;
 
     handover_add(one, word, value);
-    return send_packet(sock, handover_text(one, 0, &fds, &n_fds), NULL, 0,
-                       error);
+    return say(sock, one, error);
+}
+
+bool takeover_say_hello(int sock, uint64_t drain_ms, GError **error)
+{
+    g_autoptr(Handover) one = handover_new();
+
+    handover_put_uint(handover_add(one, "hello", VERSION_TEXT), "drain-ms",
+                      drain_ms);
+    return say(sock, one, error);
+}
+
+/* The caller's; NULL with @error. */
+static HandoverRecord *hear(int sock, const char *word, int timeout_ms,
+                            GError **error)
+{
+    g_autoptr(Handover) one = handover_new();
+    g_autoptr(HandoverRecord) refused = NULL;
+    HandoverRecord *record;
+
+    if (!receive_packet(sock, timeout_ms, one, error)) {
+        return NULL;
+    }
+    record = handover_take(one, word, NULL);
+    if (record) {
+        return record;
+    }
+    refused = handover_take(one, "refused", NULL);
+    g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED, "--takeover: %s",
+                refused ? handover_record_id(refused)
+                        : "the other process speaks another language");
+    return NULL;
 }
 
 bool takeover_hear(int sock, const char *word, int timeout_ms, char **value,
                    GError **error)
 {
-    g_autoptr(Handover) one = handover_new();
-    g_autoptr(HandoverRecord) record = NULL;
+    g_autoptr(HandoverRecord) record = hear(sock, word, timeout_ms, error);
 
-    if (!receive_packet(sock, timeout_ms, one, error)) {
-        return false;
-    }
-    record = handover_take(one, word, NULL);
     if (record) {
         *value = g_strdup(handover_record_id(record));
-        return true;
     }
-    record = handover_take(one, "refused", NULL);
-    g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED, "--takeover: %s",
-                record ? handover_record_id(record)
-                       : "the other process speaks another language");
-    return false;
+    return record;
+}
+
+bool takeover_hear_hello(int sock, int timeout_ms, uint64_t *drain_ms,
+                         GError **error)
+{
+    g_autoptr(HandoverRecord) record = hear(sock, "hello", timeout_ms, error);
+
+    if (!record) {
+        return false;
+    }
+    if (!g_str_equal(handover_record_id(record), VERSION_TEXT)) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED,
+                    "it hands over in version " VERSION_TEXT ", not %s",
+                    handover_record_id(record));
+        return false;
+    }
+    return !options_has(handover_record_options(record), "drain-ms") ||
+           handover_need_uint(record, "drain-ms", G_MAXINT32, drain_ms, error);
 }
 
 /* --- Lists --- */

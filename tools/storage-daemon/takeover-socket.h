@@ -4,7 +4,7 @@
  * who may use it, and how records travel. Private to takeover*.c.
  *
  *     new                            old
- *     hello (version)  ------------>  drains, closes its images
+ *     hello (version, drain-ms) --->  drains, closes its images
  *     <-----------  records with descriptors, then end; or refused
  *     ready  ---------------------->
  *     <-------------------  commit
@@ -35,7 +35,15 @@ int takeover_socket_accept(int listen_fd, pid_t *pid);
  * none; with @error: there is, and it is not to be trusted. */
 int takeover_socket_connect(const char *path, GError **error);
 
-/* A word of the protocol as a record, with a value. */
+/* The first word, with the version, and for how long others may be kept
+ * waiting by an export that does not drain. Where that is missing *drain_ms
+ * stays as it is, and who does not know it ignores it: version 3 began
+ * without. */
+bool takeover_say_hello(int sock, uint64_t drain_ms, GError **error);
+bool takeover_hear_hello(int sock, int timeout_ms, uint64_t *drain_ms,
+                         GError **error);
+
+/* Any other word as a record, with a value. */
 bool takeover_say(int sock, const char *word, const char *value,
                   GError **error);
 /* Waits @timeout_ms for one and expects it to be @word; its value is the

@@ -18,12 +18,17 @@
 
 /* Until the successor has opened everything: guests wait meanwhile. */
 #define READY_TIMEOUT_MS 30000
-/* Until the old one has drained, and for each record after. */
-#define DRAIN_TIMEOUT_MS 120000
+/* Beyond the time that the old one may take to drain, and for each record
+ * after the first. */
+#define RECORD_TIMEOUT_MS 30000
 
-#define VERSION_TEXT G_STRINGIFY(TAKEOVER_VERSION)
+#define DRAIN_TIMEOUT_S     5
+#define MAX_DRAIN_TIMEOUT_S 86400
 
 static struct {
+    char *path;           /* as it was given */
+    uint64_t drain_s;
+
     /* the new process */
     int sock;             /* -1: nobody to take over from; else open until it
                              has ended, or we have, and our images are closed */
@@ -34,17 +39,20 @@ static struct {
 
     /* the old process, or the one that may become it */
     AioContext *ctx;
-    char *path;           /* absolute; NULL: not listening */
+    char *full_path;      /* NULL: not listening */
     int listen_fd;
     AioHandler *handler;
-    AioFn *asked;
+    const TakeoverEvents *events;
     void *opaque;
     int successor;        /* -1: none */
     AioHandler *greeting; /* until it has said what it wants */
     pid_t successor_pid;
+    AioHandler *watcher;  /* of it, while disks drain */
+    AioTimer patience;    /* of it, likewise */
     bool not_ours;        /* the socket file is another process's */
 } state = {
-    .sock = -1, .handed_listen_fd = -1, .listen_fd = -1, .successor = -1,
+    .drain_s = DRAIN_TIMEOUT_S, .sock = -1, .handed_listen_fd = -1,
+    .listen_fd = -1, .successor = -1,
 };
 
 static void close_fd(int *fd)
@@ -53,6 +61,29 @@ static void close_fd(int *fd)
         close(*fd);
         *fd = -1;
     }
+}
+
+bool takeover_configure(const char *text, GError **error)
+{
+    g_autoptr(Options) opts = options_parse(text, "--takeover", "path", error);
+
+    if (!opts || !options_need_str(opts, "path", &state.path, error) ||
+        !options_take_uint(opts, "drain-timeout", MAX_DRAIN_TIMEOUT_S,
+                           &state.drain_s, error)) {
+        return false;
+    }
+    if (state.drain_s == 0) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
+                    "--takeover: drain-timeout must be from 1 to "
+                    G_STRINGIFY(MAX_DRAIN_TIMEOUT_S));
+        return false;
+    }
+    return options_finish(opts, error);
+}
+
+const char *takeover_path(void)
+{
+    return state.path;
 }
 
 /* --- The new process --- */
@@ -100,25 +131,27 @@ static int take_kept(const char *path)
     return fd;
 }
 
-bool takeover_begin(const char *path, Handover **handover, GError **error)
+bool takeover_begin(Handover **handover, GError **error)
 {
+    int drain_ms = state.drain_s * 1000;
     GError *err = NULL;
 
-    state.handed_listen_fd = take_kept(path);
+    state.handed_listen_fd = take_kept(state.path);
     if (state.handed_listen_fd >= 0) {
         return true; /* it is ours, and its process is dead */
     }
-    state.sock = takeover_socket_connect(path, &err);
+    state.sock = takeover_socket_connect(state.path, &err);
     if (state.sock < 0) {
         if (err) {
             g_propagate_error(error, err);
         }
         return !err;
     }
-    if (!takeover_say(state.sock, "hello", VERSION_TEXT, error)) {
+    if (!takeover_say_hello(state.sock, drain_ms, error)) {
         return false;
     }
-    *handover = takeover_receive_all(state.sock, DRAIN_TIMEOUT_MS, error);
+    *handover = takeover_receive_all(state.sock, drain_ms + RECORD_TIMEOUT_MS,
+                                     error);
     state.not_ours = true; /* until we are told "commit" */
     return *handover && take_own(*handover, error);
 }
@@ -126,7 +159,7 @@ bool takeover_begin(const char *path, Handover **handover, GError **error)
 /* Whoever finds it there believes that nobody else serves. */
 static void keep_listener(void)
 {
-    g_autofree char *name = kept_name(state.path);
+    g_autofree char *name = kept_name(state.full_path);
 
     notify_store_fd(name, state.listen_fd);
 }
@@ -191,20 +224,48 @@ void takeover_done(unsigned requests)
 
 static void watch(void);
 
+static void not_longer(void *opaque)
+{
+    state.events->late(state.opaque);
+}
+
+void takeover_drained(void)
+{
+    g_clear_pointer(&state.watcher, aio_handler_remove);
+    aio_timer_disarm(&state.patience);
+}
+
+/* It has nothing to say before it has been given all: it hung up. */
+static void successor_ready(void *opaque)
+{
+    log_warn("--takeover: process %ld has gone before the disks had drained, "
+             "going on", (long)state.successor_pid);
+    takeover_drained();
+    close_fd(&state.successor);
+    watch();
+    state.events->gone(state.opaque);
+}
+
+static bool watch_successor(uint64_t drain_ms, GError **error)
+{
+    static const AioHandlerOps ops = { .ready = successor_ready };
+
+    state.watcher = aio_handler_add(state.ctx, state.successor, &ops, NULL);
+    if (!state.watcher) {
+        g_set_error(error, G_IO_ERROR, g_io_error_from_errno(errno),
+                    "cannot watch it: %s", g_strerror(errno));
+        return false;
+    }
+    aio_timer_arm(&state.patience, aio_clock_ns() + drain_ms * 1000000);
+    return true;
+}
+
 static bool greet(GError **error)
 {
-    g_autofree char *version = NULL;
+    uint64_t drain_ms = DRAIN_TIMEOUT_S * 1000;
 
-    if (!takeover_hear(state.successor, "hello", 0, &version, error)) {
-        return false;
-    }
-    if (!g_str_equal(version, VERSION_TEXT)) {
-        g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED,
-                    "it hands over in version " VERSION_TEXT ", not %s",
-                    version);
-        return false;
-    }
-    return true;
+    return takeover_hear_hello(state.successor, 0, &drain_ms, error) &&
+           watch_successor(drain_ms, error);
 }
 
 static void drop_successor(void)
@@ -224,7 +285,7 @@ static void hello_ready(void *opaque)
     }
     g_clear_pointer(&state.handler, aio_handler_remove);
     state.began_us = g_get_monotonic_time();
-    state.asked(state.opaque);
+    state.events->asked(state.opaque);
 }
 
 /* Disks and monitors need not wait for what it has to say. */
@@ -258,27 +319,29 @@ void takeover_refuse(const char *reason)
     log_warn("--takeover: process %ld does not take over: %s",
              (long)state.successor_pid, reason);
     takeover_say(state.successor, "refused", reason, NULL);
+    takeover_drained();
     close_fd(&state.successor);
     if (!state.handler) {
         watch();
     }
 }
 
-bool takeover_listen(const char *path, AioContext *ctx, AioFn *asked,
+bool takeover_listen(AioContext *ctx, const TakeoverEvents *events,
                      void *opaque, GError **error)
 {
     state.listen_fd = state.handed_listen_fd;
     state.handed_listen_fd = -1;
     if (state.listen_fd < 0) {
-        state.listen_fd = takeover_socket_listen(path, error);
+        state.listen_fd = takeover_socket_listen(state.path, error);
     }
     if (state.listen_fd < 0) {
         return false;
     }
-    state.path = g_canonicalize_filename(path, NULL);
+    state.full_path = g_canonicalize_filename(state.path, NULL);
     state.ctx = ctx;
-    state.asked = asked;
+    state.events = events;
     state.opaque = opaque;
+    aio_timer_init(&state.patience, ctx, not_longer, NULL);
     if (state.sock < 0) {
         keep_listener();
     }
@@ -382,9 +445,10 @@ void takeover_stop(void)
     drop_successor();
     close_sock();
     close_fd(&state.handed_listen_fd);
-    if (state.path && !state.not_ours) {
-        unlink(state.path);
+    if (state.full_path && !state.not_ours) {
+        unlink(state.full_path);
     }
+    g_clear_pointer(&state.full_path, g_free);
     g_clear_pointer(&state.path, g_free);
     close_fd(&state.listen_fd);
 }

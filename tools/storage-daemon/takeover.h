@@ -10,14 +10,18 @@
 #include "block/aio.h"
 #include "block/handover.h"
 
+/* What the option says: "PATH[,drain-timeout=SECONDS]". Before all else. */
+bool takeover_configure(const char *text, GError **error);
+const char *takeover_path(void);
+
 /* --- The new process --- */
 
 /*
- * Asks the process that listens at @path for what it has. *handover stays
- * NULL when there is none, or when a supervisor has kept the socket of one
- * that crashed.
+ * Asks the process that listens there for what it has. *handover stays NULL
+ * when there is none, or when a supervisor has kept the socket of one that
+ * crashed.
  */
-bool takeover_begin(const char *path, Handover **handover, GError **error);
+bool takeover_begin(Handover **handover, GError **error);
 
 /* All that was handed over is open and stands still: from here on it is ours,
  * or, with @error, the old process's again. Nothing if it never was. @word is
@@ -38,11 +42,19 @@ void takeover_done(unsigned requests);
 
 /* --- The old process --- */
 
-/* Waits for a successor; @asked is called from the main loop when there is
- * one. */
-bool takeover_listen(const char *path, AioContext *ctx, AioFn *asked,
+/* Called from the main loop. */
+typedef struct TakeoverEvents {
+    AioFn *asked; /* there is a successor: all is to come to a stand */
+    AioFn *gone;  /* it has not waited for that; there is none any more */
+    AioFn *late;  /* it does not want to wait longer: takeover_refuse() */
+} TakeoverEvents;
+
+/* Waits for a successor. @events is borrowed. */
+bool takeover_listen(AioContext *ctx, const TakeoverEvents *events,
                      void *opaque, GError **error);
 
+/* All stands still: neither gone() nor late() follows. */
+void takeover_drained(void);
 /*
  * Gives it all that is in @handover, to which it adds its own. True: the
  * successor has it, and we have nothing any more; its word is the caller's.
@@ -55,7 +67,7 @@ bool takeover_give(Handover *handover, char **word);
  * like a failure, or nobody would be started in its place. Waits for it.
  */
 bool takeover_is_known(void);
-/* There is nothing to give at this moment. */
+/* There is nothing to give at this moment. To a successor who has asked. */
 void takeover_refuse(const char *reason);
 
 /* No successor any more; the socket goes, unless it was given. */

@@ -150,6 +150,16 @@ def unknown_option_and_missing_value():
 
 
 @case
+def bad_takeover():
+    for seconds in "0", "86401", "soon":
+        refused("--takeover.*drain-timeout", "--takeover",
+                f"t,drain-timeout={seconds}")
+    refused("--takeover: unknown option 'foo'", "--takeover", "t,foo=1")
+    refused("--takeover.*path", "--takeover", "drain-timeout=1")
+    assert not os.path.exists("t")
+
+
+@case
 def missing_image():
     refused(r"none\.img.*No such file", *file_node("none.img"))
     refused(r"none\.img.*No such file", "--drive", "file=none.img")

@@ -10,6 +10,7 @@
  */
 #include "file-posix.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "block/graph.h"
@@ -89,9 +90,31 @@ void bdrv_take_over_end(void)
     g_clear_pointer(&left, g_ptr_array_unref);
 }
 
-int file_left_fd(const char *full_path, FileLockParams *locks, bool *back)
+bool file_is_back(const char *full_path)
 {
-    *back = taking_back;
+    FileLockParams locks;
+
+    return taking_back && file_left_fd(full_path, &locks) >= 0;
+}
+
+int file_back_fd(const char *full_path, int flags)
+{
+    const int mask = O_ACCMODE | O_DIRECT;
+
+    for (unsigned i = 0; left && i < left->len; i++) {
+        const LeftFile *file = left->pdata[i];
+        int has = fcntl(file->fd, F_GETFL);
+
+        if (g_str_equal(file->path, full_path) && has >= 0 &&
+            (has & mask) == (flags & mask)) {
+            return file->fd;
+        }
+    }
+    return -1;
+}
+
+int file_left_fd(const char *full_path, FileLockParams *locks)
+{
     for (unsigned i = 0; left && i < left->len; i++) {
         const LeftFile *file = left->pdata[i];
 

@@ -122,13 +122,20 @@ static bool check_kind(BlockDriverState *bs, mode_t mode, GError **error)
     return false;
 }
 
-/* Its name by a descriptor that another process has left, if there is one:
- * the file itself may have been replaced by now. */
+/* By a descriptor that another process has left, if there is one: the file
+ * itself may have been replaced by now. */
+static int stat_file(const FileState *s, struct stat *st)
+{
+    FileLockParams locks;
+    int fd = file_left_fd(s->full_path, &locks);
+
+    return fd < 0 ? stat(s->path, st) : fstat(fd, st);
+}
+
 static char *name_to_open(const FileState *s)
 {
     FileLockParams locks;
-    bool back;
-    int fd = file_left_fd(s->full_path, &locks, &back);
+    int fd = file_left_fd(s->full_path, &locks);
 
     return fd < 0 ? g_strdup(s->path)
                   : g_strdup_printf("/proc/self/fd/%d", fd);
@@ -145,19 +152,24 @@ static int open_anew(const FileState *s, int flags)
     return fd;
 }
 
-/* What we had open already, a sandbox would not let us open again. */
+/* What we had open already, a sandbox would not let us open again. It is there
+ * in the mode that we got, which may be the second that we asked for. */
 static int open_mode(BlockDriverState *bs, bool read_only)
 {
     FileState *s = bs->opaque;
-    FileLockParams locks;
-    bool back;
-    int fd = file_left_fd(s->full_path, &locks, &back);
+    int flags = (read_only ? O_RDONLY : O_RDWR) |
+                (bs->cache_direct ? O_DIRECT : 0);
+    int fd;
 
-    if (fd >= 0 && back) {
-        return fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (!file_is_back(s->full_path)) {
+        return open_anew(s, flags);
     }
-    return open_anew(s, (read_only ? O_RDONLY : O_RDWR) |
-                            (bs->cache_direct ? O_DIRECT : 0));
+    fd = file_back_fd(s->full_path, flags);
+    if (fd < 0) {
+        errno = EACCES;
+        return -1;
+    }
+    return fcntl(fd, F_DUPFD_CLOEXEC, 0);
 }
 
 /* Looks at the kind before it opens: an open of a pipe could wait forever,
@@ -165,10 +177,9 @@ static int open_mode(BlockDriverState *bs, bool read_only)
 static bool open_fd(BlockDriverState *bs, GError **error)
 {
     FileState *s = bs->opaque;
-    g_autofree char *name = name_to_open(s);
     struct stat st;
 
-    if (stat(name, &st) < 0) {
+    if (stat_file(s, &st) < 0) {
         return open_error(s, false, errno, error);
     }
     if (S_ISDIR(st.st_mode) && !bs->read_only) { /* what open() would say */
@@ -198,8 +209,7 @@ static bool take_locks(BlockDriverState *bs, GError **error)
 {
     FileState *s = bs->opaque;
     FileLockParams theirs;
-    bool back;
-    int fd = file_left_fd(s->full_path, &theirs, &back);
+    int fd = file_left_fd(s->full_path, &theirs);
 
     if (bs->inactive) {
         return true;
@@ -207,7 +217,7 @@ static bool take_locks(BlockDriverState *bs, GError **error)
     if (fd < 0) {
         return file_lock_take(s->fd, s->path, &s->locks, error);
     }
-    if (back) {
+    if (file_is_back(s->full_path)) {
         return true; /* a duplicate: they never were away */
     }
     file_lock_release(s->fd); /* theirs keep the image meanwhile */

@@ -5,6 +5,8 @@
  *
  * Sources, best first: statx() says what direct I/O needs since Linux 6.1; a
  * device says it through ioctls and sysfs; what is left is found by trying.
+ * What sysfs says is remembered: a sandbox keeps it from us when we open again
+ * what a successor has not taken.
  */
 #include "file-posix.h"
 
@@ -128,8 +130,18 @@ static bool probe_nowait(BlockDriverState *bs)
     return ret >= 0 || err == EAGAIN;
 }
 
-/* A number from the device's queue directory; 0 where there is none. A
- * partition has its disk's. */
+/* What sysfs has of a device; 0 where there is nothing. */
+typedef struct QueueLimits {
+    dev_t dev;
+    uint64_t max_hw_bytes;
+    uint64_t discard_granularity;
+    bool can_discard;
+    bool can_write_zeroes;
+} QueueLimits;
+
+static GHashTable *known; /* dev_t, QueueLimits: as of its last open */
+
+/* A number from the device's queue directory. A partition has its disk's. */
 static uint64_t queue_limit(dev_t dev, const char *name)
 {
     static const char *const dirs[] = { "queue", "../queue" };
@@ -147,6 +159,37 @@ static uint64_t queue_limit(dev_t dev, const char *name)
     return 0;
 }
 
+static const QueueLimits *read_queue_limits(dev_t dev)
+{
+    QueueLimits *queue = g_new(QueueLimits, 1);
+
+    *queue = (QueueLimits){
+        .dev = dev,
+        .max_hw_bytes = queue_limit(dev, "max_hw_sectors_kb") * 1024,
+        .discard_granularity = queue_limit(dev, "discard_granularity"),
+        .can_discard = queue_limit(dev, "discard_max_bytes") > 0,
+        .can_write_zeroes = queue_limit(dev, "write_zeroes_max_bytes") > 0,
+    };
+    if (!known) {
+        known = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL,
+                                      g_free);
+    }
+    G_STATIC_ASSERT(sizeof(queue->dev) == sizeof(gint64));
+    g_hash_table_replace(known, &queue->dev, queue);
+    return queue;
+}
+
+/* Of a device that we had open all the time, what we knew. */
+static const QueueLimits *queue_limits(const FileState *s, dev_t dev)
+{
+    const QueueLimits *queue = NULL;
+
+    if (file_is_back(s->full_path) && known) {
+        queue = g_hash_table_lookup(known, &dev);
+    }
+    return queue ? queue : read_queue_limits(dev);
+}
+
 /*
  * The kernel splits what is too long for a device, so that max_transfer only
  * says where merging stops paying. The number of segments is no limit at all:
@@ -156,7 +199,7 @@ static void probe_device_limits(BlockDriverState *bs, dev_t dev)
 {
     FileState *s = bs->opaque;
     BlockLimits *limits = &bs->limits;
-    uint64_t max_bytes = queue_limit(dev, "max_hw_sectors_kb") * 1024;
+    const QueueLimits *queue = queue_limits(s, dev);
     unsigned value;
 
     if (ioctl(s->fd, BLKPBSZGET, &value) == 0 && is_power_of_2(value)) {
@@ -168,10 +211,11 @@ static void probe_device_limits(BlockDriverState *bs, dev_t dev)
     if (ioctl(s->fd, BLKIOOPT, &value) == 0) {
         limits->opt_transfer = value;
     }
-    limits->max_transfer = max_bytes < ENGINE_MAX_BYTES ? max_bytes : 0;
-    limits->discard_alignment = queue_limit(dev, "discard_granularity");
-    limits->can_discard = queue_limit(dev, "discard_max_bytes") > 0;
-    limits->can_write_zeroes = queue_limit(dev, "write_zeroes_max_bytes") > 0;
+    limits->max_transfer =
+        queue->max_hw_bytes < ENGINE_MAX_BYTES ? queue->max_hw_bytes : 0;
+    limits->discard_alignment = queue->discard_granularity;
+    limits->can_discard = queue->can_discard;
+    limits->can_write_zeroes = queue->can_write_zeroes;
     s->no_discard = !limits->can_discard;
 }
 

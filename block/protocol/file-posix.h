@@ -91,9 +91,14 @@ void file_close(BlockDriverState *bs);
 bool file_hand_over(BlockDriverState *bs, Handover *handover, GError **error);
 
 /* The descriptor that another process had of the file at @full_path, and the
- * locks that are on it; -1: nobody has left one. Borrowed. *back: it is ours,
- * flags and locks are those that we had. */
-int file_left_fd(const char *full_path, FileLockParams *locks, bool *back);
+ * locks that are on it; -1: nobody has left one. Borrowed. */
+int file_left_fd(const char *full_path, FileLockParams *locks);
+/* Whether there is one and it was ours: nothing needs to be opened, locked or
+ * found out anew, and in a sandbox could not be. */
+bool file_is_back(const char *full_path);
+/* Of these the one that was opened with such @flags (O_ACCMODE, O_DIRECT), as
+ * several nodes may have the file; -1: none. Borrowed. */
+int file_back_fd(const char *full_path, int flags);
 
 /* --- file-posix-active.c; Context: main --- */
 

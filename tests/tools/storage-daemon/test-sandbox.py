@@ -6,6 +6,7 @@ outside, and what the process has is what it should have.
 Usage: test-sandbox.py DAEMON VBLK-BENCH VBLK-IMG
 """
 
+import contextlib
 import glob
 import json
 import os
@@ -15,6 +16,7 @@ import shutil
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import sys
 
@@ -22,6 +24,7 @@ sys.path.insert(0, os.path.dirname(sys.path[0]))
 # pylint: disable=wrong-import-position
 from cases import Skip, case, main  # noqa: E402
 from processes import children, listens, until  # noqa: E402
+from service import front_end  # noqa: E402
 
 DAEMON, BENCH, IMG = (os.path.abspath(path) for path in sys.argv[1:4])
 TIMEOUT = 60
@@ -316,6 +319,108 @@ def user_that_is_not_there():
                             text=True, timeout=TIMEOUT, check=False)
     assert result.returncode == 1
     assert "User 'no-such-user' doesn't exist" in result.stderr, result.stderr
+
+
+class FrontEnd:
+    """One that has taken all features, which have to stay."""
+
+    def __init__(self, path):
+        self.sock = front_end(path)
+        self.features = self.get_features()
+        self.sock.sendall(struct.pack("<III", 3, 1, 0)) # SET_OWNER
+        self.sock.sendall(struct.pack("<IIIQ", 2, 1, 8, self.features))
+
+    def get_features(self):
+        self.sock.sendall(struct.pack("<III", 1, 1, 0))
+        return struct.unpack("<IIIQ", self.sock.recv(20))[3]
+
+    def check(self):
+        assert self.get_features() == self.features
+
+
+def failing_successor():
+    """What it says: if it has been given anything, that it has not all."""
+    result = subprocess.run(
+        [DAEMON, "--sandbox", "off", "--blockdev", "null-co,node-name=n",
+         "--takeover", "t"], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        text=True, timeout=TIMEOUT, check=False)
+    assert result.returncode == 1, result.stderr
+    assert result.stderr.count("\n") == 1, result.stderr
+    return result.stderr
+
+
+def taken_back(*options, path="s"):
+    """The successor fails when the images are closed: these have to be opened
+    again without a path. Twice: what was taken back, too."""
+    with Running(*options, "--export", EXPORT + path, "--takeover", "t"):
+        front = FrontEnd(path)
+        for _ in range(2):
+            said = failing_successor()
+            assert "has an export 'e', and this one has not" in said, said
+            front.check()
+        load = load_on(path, "--verify=pattern")
+        front.sock.close()
+        _, stderr = load.communicate(timeout=TIMEOUT)
+        assert load.returncode == 0, stderr
+
+
+@case
+def takes_back_files():
+    image()
+    image("base.img", 1 << 20)
+    for engine in ("threads", "native", "io_uring", "auto"):
+        taken_back(*file_node(more=f",cache.direct=on,aio={engine},"
+                              "discard=unmap"))
+    qcow2("-b", "base.img", "-F", "raw")
+    for cache in ("on", "off"):
+        taken_back("--blockdev", "driver=qcow2,node-name=n,file.driver=file,"
+                   f"file.filename=q.img,file.cache.direct={cache}")
+
+
+@case
+def takes_back_a_device():
+    """What it can is in /sys only; and one that is read-only was so at the
+    second attempt to open it."""
+    image()
+    with contextlib.ExitStack() as stack:
+        name = loop_device(stack)
+        taken_back("--blockdev", f"host_device,node-name=n,filename={name},"
+                   "discard=unmap,cache.direct=on")
+    with contextlib.ExitStack() as stack:
+        name = loop_device(stack, "--read-only")
+        with Running("--blockdev", f"host_device,node-name=n,filename={name},"
+                     "auto-read-only=on", "--export", EXPORT.replace(
+                         "writable=on", "writable=off") + "s",
+                     "--takeover", "t"):
+            front = FrontEnd("s")
+            failing_successor()
+            front.check()
+
+
+def loop_device(stack, *options):
+    """Of a.img, for as long as @stack is there."""
+    result = subprocess.run(["losetup", "--find", "--show", *options, "a.img"],
+                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True,
+                            timeout=TIMEOUT, check=False)
+    if result.returncode:
+        raise Skip("there is no loop device: " + result.stderr.strip())
+    name = result.stdout.strip()
+    stack.callback(subprocess.run, ["losetup", "--detach", name], check=True)
+    return name
+
+
+@case
+def takes_back_as_another_user():
+    if os.geteuid() != 0:
+        raise Skip("only root can become another user")
+    image()
+    os.chmod("a.img", 0o600)
+    os.mkdir("run")
+    os.chown("run", NOBODY, NOBODY)
+    os.chmod(".", 0o755)
+    taken_back(*file_node(), "--run-with", f"user={NOBODY}:{NOBODY}",
+               path="run/s")
 
 
 class Monitor:

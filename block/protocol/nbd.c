@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "block/image.h"
@@ -36,6 +37,30 @@ static void nbd_node_close(BlockDriverState *bs)
 
     nbd_node_disconnect(bs);
     close(s->epoll_fd);
+}
+
+/*
+ * A connection cannot go to another process, and a server may not want two:
+ * it ends, and should the other process fail, there has to be a new one. A
+ * sandbox would not let us have that.
+ */
+static bool nbd_node_hand_over(BlockDriverState *bs, Handover *handover,
+                               GError **error)
+{
+    const NbdState *s = bs->opaque;
+    int fd = socket(s->target.path ? AF_UNIX : AF_INET,
+                    SOCK_STREAM | SOCK_CLOEXEC, 0);
+    g_autofree char *name = NULL;
+
+    if (fd >= 0) {
+        close(fd);
+        return true;
+    }
+    name = nbd_target_name(&s->target);
+    g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(errno),
+                "node '%s' could not be connected to %s again: %s",
+                bs->node_name, name, g_strerror(errno));
+    return false;
 }
 
 static bool nbd_node_reopen(BlockDriverState *bs, unsigned flags,
@@ -109,6 +134,7 @@ const BlockDriver bdrv_nbd = {
     .exact_name = nbd_node_exact_name,
     .open = nbd_node_open,
     .close = nbd_node_close,
+    .hand_over = nbd_node_hand_over,
     .reopen = nbd_node_reopen,
     .attach_context = nbd_node_attach_context,
     .detach_context = nbd_node_detach_context,

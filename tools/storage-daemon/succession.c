@@ -145,11 +145,10 @@ static void give(Daemon *daemon)
 {
     g_autoptr(GError) error = NULL;
     g_autofree char *word = NULL;
-    bool complete = bdrv_hand_over_all(daemon->handover, &error);
 
     daemon->drained = false;
     bdrv_close_all();
-    if (!complete || !hand_over_rest(daemon->handover, &error)) {
+    if (!hand_over_rest(daemon->handover, &error)) {
         takeover_refuse(error->message);
     } else if (takeover_give(daemon->handover, &word)) {
         given(word);
@@ -168,19 +167,6 @@ static void drained(void *opaque)
     Daemon *daemon = opaque;
 
     daemon->drained = true;
-}
-
-void succession_step(Daemon *daemon)
-{
-    if (daemon->draining && !export_first_moving()) {
-        daemon->draining = false;
-        takeover_drained();
-        export_hand_over_all(daemon->cmdline.stats ? EXPORT_STOP_STATS : 0,
-                             daemon->handover, drained, daemon);
-    }
-    if (daemon->drained) {
-        give(daemon);
-    }
 }
 
 /* While exports drain nothing was given away yet: who stands still goes on at
@@ -216,6 +202,33 @@ static void drain_is_late(void *opaque)
                              virtio_blk_in_flight(export_device(export)));
     takeover_refuse(reason);
     call_off(daemon);
+}
+
+/* All stand still. What there is to say of nodes is said while they are still
+ * there: without it, they could not be closed. */
+static void take_apart(Daemon *daemon)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!bdrv_hand_over_all(daemon->handover, &error)) {
+        takeover_refuse(error->message);
+        call_off(daemon);
+        return;
+    }
+    daemon->draining = false;
+    takeover_drained();
+    export_hand_over_all(daemon->cmdline.stats ? EXPORT_STOP_STATS : 0,
+                         daemon->handover, drained, daemon);
+}
+
+void succession_step(Daemon *daemon)
+{
+    if (daemon->draining && !export_first_moving()) {
+        take_apart(daemon);
+    }
+    if (daemon->drained) {
+        give(daemon);
+    }
 }
 
 static void successor_asks(void *opaque)

@@ -423,6 +423,28 @@ def takes_back_as_another_user():
                path="run/s")
 
 
+@case
+def keeps_what_it_cannot_take_back():
+    """A connection to a server: the successor is told at once."""
+    if not shutil.which("nbdkit"):
+        raise Skip("nbdkit is not installed")
+    server = subprocess.Popen(["nbdkit", "-f", "-U", "nbd.sock", "memory",
+                               "32M"])
+    try:
+        until(lambda: os.path.exists("nbd.sock"), "nbdkit")
+        with Running("--blockdev", "nbd,node-name=n,server.type=unix,"
+                     "server.path=nbd.sock", "--export", EXPORT + "s",
+                     "--takeover", "t"):
+            front = FrontEnd("s")
+            said = failing_successor()
+            assert re.search("refuses: node 'n' could not be connected to .*"
+                             "nbd.sock again: Permission denied$", said), said
+            front.check()
+    finally:
+        server.terminate()
+        server.wait()
+
+
 class Monitor:
     """A QMP client."""
 

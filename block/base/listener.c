@@ -18,14 +18,21 @@ static bool is_listening(int fd)
            listening;
 }
 
+static bool get_address(int fd, struct sockaddr_un *addr)
+{
+    socklen_t len = sizeof(*addr) - 1; /* a zero stays behind it */
+
+    *addr = (struct sockaddr_un){ .sun_family = AF_UNIX };
+    return getsockname(fd, (struct sockaddr *)addr, &len) == 0 &&
+           addr->sun_family == AF_UNIX;
+}
+
 bool listener_is_at(int fd, const char *path, struct stat *identity)
 {
-    struct sockaddr_un addr = { .sun_family = AF_UNIX };
-    socklen_t len = sizeof(addr) - 1; /* a zero stays behind it */
+    struct sockaddr_un addr;
 
-    return is_listening(fd) &&
-           getsockname(fd, (struct sockaddr *)&addr, &len) == 0 &&
-           addr.sun_family == AF_UNIX && strcmp(addr.sun_path, path) == 0 &&
+    return is_listening(fd) && get_address(fd, &addr) &&
+           strcmp(addr.sun_path, path) == 0 &&
            lstat(path, identity) == 0 && S_ISSOCK(identity->st_mode);
 }
 
@@ -37,6 +44,18 @@ int listener_accept(int fd)
         client = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     } while (client < 0 && errno == EINTR);
     return client;
+}
+
+void listener_close(int fd)
+{
+    struct sockaddr_un addr;
+    struct stat identity;
+
+    if (get_address(fd, &addr) &&
+        listener_is_at(fd, addr.sun_path, &identity)) {
+        unlink(addr.sun_path);
+    }
+    close(fd);
 }
 
 void listener_unlink(const char *path, const struct stat *identity)

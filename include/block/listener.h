@@ -14,6 +14,10 @@ bool listener_is_at(int fd, const char *path, struct stat *identity);
 /* The next client, or -1 with errno set. */
 int listener_accept(int fd);
 
+/* Listens no more: closes @fd, and removes the file of its socket if it is
+ * still there. */
+void listener_close(int fd);
+
 /* Removes the socket file, unless another has taken its place. */
 void listener_unlink(const char *path, const struct stat *identity);
 

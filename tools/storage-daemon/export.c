@@ -12,6 +12,7 @@
 #include "object.h"
 #include "socket-access.h"
 #include "block/graph.h"
+#include "block/listener.h"
 #include "hw/block/virtio-blk.h"
 #include "hw/virtio/vhost-user.h"
 
@@ -458,6 +459,7 @@ static bool export_start(const ExportConf *conf, AioContext *main_ctx,
     }
     if (export->path &&
         !socket_access_apply(&conf->access, export->path, error)) {
+        export_forget_socket(export);
         export_del(export);
         return false;
     }
@@ -598,6 +600,17 @@ void export_forget_socket(const Export *export)
 
     if (export->path) {
         notify_forget_fd(name);
+    }
+}
+
+void export_drop_kept_socket(const char *id)
+{
+    g_autofree char *name = notify_fd_name("listen", id);
+    int fd = notify_take_fd(name);
+
+    if (fd >= 0) {
+        notify_forget_fd(name);
+        listener_close(fd);
     }
 }
 

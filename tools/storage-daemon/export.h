@@ -32,6 +32,9 @@ VirtIOBlock *export_device(const Export *export);
 void export_del(Export *export);
 /* Before that: nobody is to find its socket after a crash either. */
 void export_forget_socket(const Export *export);
+/* The same of one that a process before this one had, and that is not to be
+ * here either: its socket goes. */
+void export_drop_kept_socket(const char *id);
 
 /* Who wants to know what becomes of exports; borrowed for good. */
 typedef struct ExportEvents {

@@ -55,7 +55,7 @@ void daemon_stop(void *opaque)
     }
     notify_stopping();
     monitor_hold();
-    replay_stop();
+    replay_end();
     settings_drop();
     export_stop_all(daemon->cmdline.stats ? EXPORT_STOP_STATS : 0,
                     all_exports_stopped, daemon);

@@ -204,6 +204,7 @@ static void delete_export(const char *id, bool hard, GError **error)
     Export *export = export_find(id);
 
     if (!export && settings_give_up(CHANGE_EXPORT, id)) {
+        export_drop_kept_socket(id);
         return;
     }
     if (!export) {

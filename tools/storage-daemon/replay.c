@@ -194,6 +194,20 @@ void replay_stop(void)
     }
 }
 
+void replay_end(void)
+{
+    const Changes *changes = settings_changes();
+
+    replay_stop();
+    for (unsigned i = 0; changes && i < changes->list->len; i++) {
+        const Change *change = changes->list->pdata[i];
+
+        if (change->waiting && change->kind == CHANGE_EXPORT) {
+            export_drop_kept_socket(change->id);
+        }
+    }
+}
+
 /* --- Now --- */
 
 static bool replay_one(Changes *changes, Change *change, unsigned flags,

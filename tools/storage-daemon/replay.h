@@ -28,5 +28,8 @@ bool replay_waits_for_socket(const char *name);
 /* Nothing is tried any more, or only not now. */
 void replay_stop(void);
 void replay_go_on(void);
+/* Never again, and not by a process that follows: sockets go that were kept
+ * for what waits. */
+void replay_end(void);
 
 #endif

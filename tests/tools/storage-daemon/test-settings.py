@@ -233,8 +233,10 @@ def one_that_is_given_up():
         os.rename("b.img", "away")
         service.crash()
         client = service.client()
+        assert listens("a.sock") # kept until then
         client.do("block-export-del", id="e-a")
         client.do("blockdev-del", node_name="a")
+        assert not os.path.exists("a.sock")
         # another of that name
         client.do("blockdev-add", driver="null-co", node_name="b")
         add_export(client, "b")
@@ -243,6 +245,19 @@ def one_that_is_given_up():
         os.rename("away", "b.img")
         service.crash()
         assert state(service.client()) == before
+        assert not os.path.exists("a.sock")
+
+
+@case
+def the_end_of_one_that_waits():
+    """Its socket goes with the service."""
+    with Supervised() as service:
+        add_disk(service.client(), "a")
+        os.unlink("a.img")
+        service.crash()
+        assert listens("a.sock")
+        service.end()
+    assert not os.path.exists("a.sock")
 
 
 @case
@@ -630,6 +645,32 @@ def a_socket_of_nobody():
             add_disk(process.client(), "x")
             assert served("x.sock")
             process.end()
+
+
+@case
+def a_socket_that_cannot_be_given_away():
+    """It is not kept, or the next one would be the second of its name."""
+    image("x.img")
+    store = {}
+    with manager() as sock, start_with(store) as process:
+        take_messages(sock, store, "READY")
+        client = process.client()
+        client.do("blockdev-add", driver="file", node_name="x", filename="x.img")
+        for _ in range(2):
+            reply = client.ask("block-export-add", type="vhost-user-blk", id="e-x",
+                               node_name="x", socket_owner="65534",
+                               addr={"type": "unix", "path": "x.sock"})
+            if "return" in reply:
+                raise Skip("the daemon may give files away here")
+            assert "cannot change its owner" in reply["error"]["desc"], reply
+            client.event("BLOCK_EXPORT_DELETED")
+            take_pending(sock, store)
+            assert sorted(store) == ["config", "monitor-m"], store
+            assert not os.path.exists("x.sock")
+        add_export(client, "x")
+        take_pending(sock, store)
+        assert len(store["listen-e-x"]) == 1, store
+        process.end()
 
 
 @case

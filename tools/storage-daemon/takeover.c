@@ -16,8 +16,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Until the successor has opened everything: guests wait meanwhile. */
-#define READY_TIMEOUT_MS 30000
+/* Guests wait meanwhile: until the successor has opened everything, and until
+ * the old one has only to agree. Then there is a line in the log. */
+#define READY_WARNING_MS  30000
+#define COMMIT_WARNING_MS 3000
+/* Until the successor has told whoever waits for it. */
+#define SETTLED_TIMEOUT_MS 30000
 /* Beyond the time that the old one may take to drain, and for each record
  * after the first. */
 #define RECORD_TIMEOUT_MS 30000
@@ -84,6 +88,29 @@ bool takeover_configure(const char *text, GError **error)
 const char *takeover_path(void)
 {
     return state.path;
+}
+
+/*
+ * However long it takes, only one of us may serve: who has got here does not
+ * decide by itself that the other one will not answer any more. Killing it is
+ * the administrator's way out.
+ */
+static bool hear_patiently(int sock, const char *word, int warning_ms,
+                           char **value, GError **error)
+{
+    g_autoptr(GError) err = NULL;
+
+    if (takeover_hear(sock, word, warning_ms, value, &err)) {
+        return true;
+    }
+    if (!g_error_matches(err, G_IO_ERROR, G_IO_ERROR_TIMED_OUT)) {
+        g_propagate_error(error, g_steal_pointer(&err));
+        return false;
+    }
+    log_warn("process %ld has not said \"%s\" yet; to kill it is a way out",
+             (long)(sock == state.sock ? state.from : state.successor_pid),
+             word);
+    return takeover_hear(sock, word, -1, value, error);
 }
 
 /* --- The new process --- */
@@ -173,7 +200,8 @@ bool takeover_commit(const char *word, GError **error)
         return true;
     }
     ok = takeover_say(state.sock, "ready", word, error) &&
-         takeover_hear(state.sock, "commit", READY_TIMEOUT_MS, &value, error);
+         hear_patiently(state.sock, "commit", COMMIT_WARNING_MS, &value,
+                        error);
     if (ok) {
         state.not_ours = false;
         keep_listener();
@@ -349,35 +377,13 @@ bool takeover_listen(AioContext *ctx, const TakeoverEvents *events,
     return true;
 }
 
-/*
- * It has closed its images when it closes its end of the socket, and not
- * before: however long it takes, only one of us may have them. Killing it is
- * the administrator's way out.
- */
-static bool hear_ready(char **word, GError **error)
-{
-    for (unsigned i = 0;; i++) {
-        g_autoptr(GError) err = NULL;
-
-        if (takeover_hear(state.successor, "ready", READY_TIMEOUT_MS, word,
-                          &err)) {
-            return true;
-        }
-        if (!g_error_matches(err, G_IO_ERROR, G_IO_ERROR_TIMED_OUT)) {
-            g_propagate_error(error, g_steal_pointer(&err));
-            return false;
-        }
-        if (i == 0) {
-            log_warn("process %ld has not opened the disks yet; when it ends, "
-                     "this one goes on", (long)state.successor_pid);
-        }
-    }
-}
-
+/* It has closed its images when it closes its end of the socket, and not
+ * before. */
 static bool send_and_wait(Handover *handover, char **word, GError **error)
 {
     return takeover_send_all(state.successor, handover, error) &&
-           hear_ready(word, error) &&
+           hear_patiently(state.successor, "ready", READY_WARNING_MS, word,
+                          error) &&
            takeover_say(state.successor, "commit", "", error);
 }
 
@@ -427,7 +433,7 @@ bool takeover_is_known(void)
     g_autofree char *value = NULL;
     g_autoptr(GError) error = NULL;
 
-    if (takeover_hear(state.successor, "settled", READY_TIMEOUT_MS, &value,
+    if (takeover_hear(state.successor, "settled", SETTLED_TIMEOUT_MS, &value,
                       &error)) {
         notify_wait_until_heard();
         if (says_nothing(state.successor)) {

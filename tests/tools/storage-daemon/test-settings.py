@@ -551,6 +551,29 @@ def a_supervised_takeover():
             new.end()
 
 
+@case
+def a_commit_that_comes_late():
+    """The old process may have been frozen, and then ends when it has sent
+    that: the new one has to be there."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as old:
+        old.settimeout(TIMEOUT)
+        old.bind("t.sock")
+        old.listen()
+        with take_over() as new:
+            peer, _ = old.accept()
+            peer.settimeout(TIMEOUT)
+            assert peer.recv(4096).startswith(b"record=hello")
+            peer.send(b"record=takeover,id=,began-us=0x1,pid=0x2a")
+            peer.send(b"record=end,id=")
+            assert peer.recv(4096).startswith(b"record=ready")
+            until(lambda: 'process 42 has not said "commit"' in new.log(),
+                  new.log)
+            peer.send(b"record=commit,id=")
+            peer.close()
+            state(new.client())
+            new.end()
+
+
 def manager():
     """systemd's end of NOTIFY_SOCKET."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

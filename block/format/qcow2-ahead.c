@@ -205,16 +205,17 @@ void coroutine_fn qcow2_co_fill_ahead(BlockDriverState *bs)
     ahead->filling = false;
 }
 
-static void coroutine_fn give_back(BlockDriverState *bs, Qcow2Row *row)
+static void coroutine_fn give_back(BlockDriverState *bs, Qcow2Row *from)
 {
     const Qcow2State *s = bs->opaque;
-    int64_t host = row->first << s->cluster_bits;
-    int64_t bytes = row->clusters << s->cluster_bits;
+    Qcow2Row row = *from;
 
-    if (bytes > 0) {
-        row->clusters = 0;
-        qcow2_co_free_clusters(bs, host, bytes, QCOW2_DISCARD_NEVER);
-        qcow2_unuse_clusters(bs, host, bytes);
+    if (row.clusters > 0) {
+        from->clusters = 0;
+        qcow2_co_free_clusters(bs, row.first << s->cluster_bits,
+                               row.clusters << s->cluster_bits,
+                               QCOW2_DISCARD_NEVER);
+        qcow2_unuse_row(bs, &row);
     }
 }
 

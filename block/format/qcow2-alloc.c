@@ -125,6 +125,7 @@ void qcow2_note_free(BlockDriverState *bs, uint64_t cluster)
     uint64_t offset = cluster << s->cluster_bits;
 
     s->free_hint = MIN(s->free_hint, cluster);
+    qcow2_freed_cluster(bs, cluster);
     qcow2_cache_forget(s->l2_cache, offset, s->cluster_size);
     qcow2_cache_forget(s->refcount_cache, offset, s->cluster_size);
     if (w->compressed_end && (w->compressed_end - 1) >> s->cluster_bits ==

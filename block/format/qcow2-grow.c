@@ -63,17 +63,30 @@ bool coroutine_fn qcow2_co_use_clusters(BlockDriverState *bs, int64_t host,
     return fresh;
 }
 
-void qcow2_unuse_clusters(BlockDriverState *bs, int64_t host, int64_t bytes)
+/* A row that begins in what was freed and goes on into what is fresh does not
+ * say where: it stays behind fresh_from. */
+void qcow2_unuse_row(BlockDriverState *bs, const Qcow2Row *row)
 {
     Qcow2State *s = bs->opaque;
     Qcow2WriteState *w = s->write;
+    int64_t host = row->first << s->cluster_bits;
+    int64_t end = (row->first + row->clusters) << s->cluster_bits;
 
-    if (w->used_end == host + bytes) {
+    if (w->used_end == end) {
         w->used_end = host;
     }
-    if (w->fresh_from == host + bytes) {
+    if (row->fresh && w->fresh_from == end) {
         w->fresh_from = host;
     }
+}
+
+void qcow2_freed_cluster(BlockDriverState *bs, uint64_t cluster)
+{
+    Qcow2State *s = bs->opaque;
+    Qcow2WriteState *w = s->write;
+    int64_t end = (cluster + 1) << s->cluster_bits;
+
+    w->fresh_from = MAX(w->fresh_from, end);
 }
 
 /* Behind the last cluster that is in use, but not below @from. An image may

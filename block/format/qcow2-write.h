@@ -373,8 +373,13 @@ void qcow2_grow_init(Qcow2WriteState *w);
  * written there. Makes the file long enough. Under s->lock. */
 bool coroutine_fn qcow2_co_use_clusters(BlockDriverState *bs, int64_t host,
                                         int64_t bytes);
-/* Of these, what nobody has written to and that is free again. */
-void qcow2_unuse_clusters(BlockDriverState *bs, int64_t host, int64_t bytes);
+/* The same row, or what is left of it, is free again; nobody has written
+ * there. */
+void qcow2_unuse_row(BlockDriverState *bs, const Qcow2Row *row);
+/* The cluster is free and may have been written to: maybe it was never given
+ * out here, for an image may have clusters in use behind the end of its
+ * file. */
+void qcow2_freed_cluster(BlockDriverState *bs, uint64_t cluster);
 
 /* --- qcow2-refcount.c: under s->lock --- */
 

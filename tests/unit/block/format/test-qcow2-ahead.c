@@ -123,6 +123,34 @@ static void test_nothing_is_left(void)
     qcow2_rig_free(rig);
 }
 
+/* A row that begins on clusters with old data in them, which the host was not
+ * told to drop, and ends behind all that was ever used: nobody takes what is
+ * given back of it for zeroes, neither a write of a part of a cluster nor a
+ * new L2 table. */
+static void test_given_back_is_not_fresh(void)
+{
+    Qcow2Rig *rig = qcow2_rig_new("", "2G", ",pass-discard-request=off");
+
+    g_assert_cmpint(qcow2_rig_write(rig, 0, 40 * 64 * K, 0x55), ==, 0);
+    g_assert_cmpint(qcow2_rig_flush(rig), ==, 0);
+    g_assert_cmpint(test_op(rig->bs, BLOCK_DISCARD, 0, 30 * 64 * K,
+                            10 * 64 * K), ==, 0);
+    g_assert_cmpint(qcow2_rig_flush(rig), ==, 0);
+    bdrv_add_outlived(rig->bs, 1);
+    g_assert_cmpint(qcow2_rig_write(rig, 256 * M, 512, 1), ==, 0);
+    g_assert_cmpuint(ahead(rig)->next.clusters, >, 10);
+    g_assert_false(ahead(rig)->next.fresh);
+    bdrv_add_outlived(rig->bs, -1);
+    g_assert_cmpint(qcow2_rig_flush(rig), ==, 0);
+    g_assert_cmpuint(clusters_ahead(rig), ==, 0);
+    g_assert_cmpint(qcow2_rig_write(rig, 128 * M, 512, 2), ==, 0);
+    qcow2_rig_expect(rig, 128 * M + 512, 64 * K - 512, 0);
+    g_assert_cmpint(qcow2_rig_write(rig, 1024 * M, 512, 3), ==, 0);
+    qcow2_rig_reopen(rig);
+    qcow2_rig_expect(rig, 1024 * M + 512, M - 512, 0);
+    qcow2_rig_free(rig);
+}
+
 /* A process that is killed leaves leaks, a bounded number, and nothing is
  * wrong else. */
 static void test_killed(void)
@@ -235,6 +263,8 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2/ahead/not-wanted", test_not_wanted);
     g_test_add_func("/qcow2/ahead/tables-are-there", test_tables_are_there);
     g_test_add_func("/qcow2/ahead/nothing-is-left", test_nothing_is_left);
+    g_test_add_func("/qcow2/ahead/given-back-is-not-fresh",
+                    test_given_back_is_not_fresh);
     g_test_add_func("/qcow2/ahead/killed", test_killed);
     g_test_add_func("/qcow2/ahead/power-cut", test_power_cut);
     g_test_add_func("/qcow2/ahead/others-go-on", test_others_go_on);

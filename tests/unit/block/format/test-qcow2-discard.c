@@ -84,6 +84,25 @@ static void test_not_passed(void)
     qcow2_rig_free(rig);
 }
 
+/* Behind the end that the file had when it was opened there are clusters in
+ * use: given up with data in them they are not taken for zeroes. */
+static void test_behind_end(void)
+{
+    TestImage *image = qcow2_image_new("preallocation=metadata", "8M");
+    Qcow2Rig *rig;
+
+    test_image_truncate(image, M);
+    rig = qcow2_rig_new_with(image, ",pass-discard-request=off");
+    g_assert_cmpint(qcow2_rig_write(rig, 7 * M, CLUSTER, 0x55), ==, 0);
+    g_assert_cmpint(qcow2_rig_write(rig, 8 * M - CLUSTER, CLUSTER, 1), ==, 0);
+    g_assert_cmpint(discard(rig, 7 * M, CLUSTER), ==, 0);
+    g_assert_cmpint(qcow2_rig_flush(rig), ==, 0);
+    g_assert_cmpint(qcow2_rig_write(rig, 7 * M, 512, 2), ==, 0);
+    qcow2_rig_expect(rig, 7 * M, 512, 2);
+    qcow2_rig_expect(rig, 7 * M + 512, CLUSTER - 512, 0);
+    qcow2_rig_free(rig);
+}
+
 /* Without it nothing at all happens. */
 static void test_ignored(void)
 {
@@ -300,6 +319,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2/discard/merged", test_merged);
     g_test_add_func("/qcow2/discard/nothing-there", test_nothing_there);
     g_test_add_func("/qcow2/discard/not-passed", test_not_passed);
+    g_test_add_func("/qcow2/discard/behind-end", test_behind_end);
     g_test_add_func("/qcow2/discard/ignored", test_ignored);
     g_test_add_func("/qcow2/discard/no-unref", test_no_unref);
     g_test_add_func("/qcow2/discard/write-meanwhile", test_write_meanwhile);

@@ -170,17 +170,18 @@ bool qcow2_ahead_is_low(BlockDriverState *bs)
            ahead->ready.clusters + ahead->next.clusters <= ahead->step / 2;
 }
 
+/* A next row that is there may be one that a write began a moment ago: its
+ * counts have to be written as well. */
 static int coroutine_fn fill(BlockDriverState *bs)
 {
     Qcow2State *s = bs->opaque;
     Qcow2Ahead *ahead = &s->write->ahead;
-    int ret;
+    int ret = 0;
 
     move_up(ahead);
-    if (ahead->next.clusters > 0) {
-        return 0;
+    if (ahead->next.clusters == 0) {
+        ret = count_next(bs, 0);
     }
-    ret = count_next(bs, 0);
     return ret < 0 ? ret : qcow2_cache_write(s->refcount_cache);
 }
 

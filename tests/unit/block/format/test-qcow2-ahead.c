@@ -193,27 +193,31 @@ static void test_power_cut(void)
     qcow2_rig_free(rig);
 }
 
+static void submit_write(Qcow2Rig *rig, TestRequest *test, int64_t offset)
+{
+    static char buf[512] = { 1 };
+
+    *test = (TestRequest){ .iov = { buf, sizeof(buf) } };
+    test->req.op = BLOCK_WRITE;
+    test->req.offset = offset;
+    test->req.bytes = sizeof(buf);
+    test->req.iov = &test->iov;
+    test->req.niov = 1;
+    test_submit(rig->bs, test);
+}
+
 /* The flush that fills up keeps one write waiting; others go on. */
 static void test_others_go_on(void)
 {
     Qcow2Rig *rig = rig_outlived("", "512M");
-    TestRequest waits = { 0 };
-    char buf[512] = { 1 };
+    TestRequest waits;
     int64_t at = 0;
 
     write_scattered(rig, 1, 512 * M); /* the L2 table, and some are ready */
     test_disk_hold(rig->disk, BLOCK_FLUSH);
-    waits.iov = (struct iovec){ buf, sizeof(buf) };
     do {
         at += 64 * K;
-        memset(&waits.req, 0, sizeof(waits.req));
-        waits.req.op = BLOCK_WRITE;
-        waits.req.offset = at;
-        waits.req.bytes = sizeof(buf);
-        waits.req.iov = &waits.iov;
-        waits.req.niov = 1;
-        waits.done = false;
-        test_submit(rig->bs, &waits);
+        submit_write(rig, &waits, at);
         while (!waits.done && !ahead(rig)->filling) {
             aio_poll(test_ctx(), true);
         }
@@ -228,6 +232,68 @@ static void test_others_go_on(void)
     g_assert_cmpint(test_wait(&waits), ==, 0);
     g_assert_false(ahead(rig)->filling);
     g_assert_cmpuint(ahead(rig)->next.clusters, >, 0);
+    qcow2_rig_free(rig);
+}
+
+/* What counts the first cluster of @row is in the file. There is one refcount
+ * block. */
+static void expect_in_file(const Qcow2Rig *rig, const Qcow2Row *row)
+{
+    uint64_t block = rig->s->reftable[0] & QCOW2_REFTABLE_OFFSET;
+    const uint8_t *count = test_disk_data(rig->disk) + block + 2 * row->first;
+
+    g_assert_cmpuint(count[0] << 8 | count[1], ==, 1);
+}
+
+/* Until it is done; whatever is called stable meanwhile is so. */
+static void wait_looking(Qcow2Rig *rig, TestRequest *test)
+{
+    while (!test->done) {
+        aio_poll(test_ctx(), true);
+        if (ahead(rig)->ready.clusters > 0) {
+            expect_in_file(rig, &ahead(rig)->ready);
+        }
+        if (ahead(rig)->next.clusters > 0 && ahead(rig)->next_stable) {
+            expect_in_file(rig, &ahead(rig)->next);
+        }
+    }
+    g_assert_cmpint(test_wait(test), ==, 0);
+}
+
+/* Free clusters are few and far between, so that rows are short: writes that
+ * are planned while the tables of another one are written begin a next row that
+ * nobody has written the counts of when it is looked after. */
+static void test_stable_is_in_the_file(void)
+{
+    Qcow2Rig *rig = qcow2_rig_new("", "512M", "");
+    unsigned met = 0;
+    int64_t at = 64 * M;
+
+    g_assert_cmpint(qcow2_rig_write(rig, 0, 900 * 64 * K, 1), ==, 0);
+    for (unsigned i = 0; i < 900; i += 3) {
+        g_assert_cmpint(test_op(rig->bs, BLOCK_DISCARD, 0, i * 64 * K,
+                                2 * 64 * K), ==, 0);
+    }
+    g_assert_cmpint(qcow2_rig_flush(rig), ==, 0);
+    bdrv_add_outlived(rig->bs, 1);
+    for (unsigned i = 0; i < 100; i++) {
+        TestRequest tests[8];
+        unsigned count = 2 + i % 7;
+
+        submit_write(rig, &tests[0], at);
+        while (!rig->s->write->flushing && !tests[0].done) {
+            aio_poll(test_ctx(), true);
+        }
+        met += !tests[0].done;
+        for (unsigned j = 1; j < count; j++) {
+            submit_write(rig, &tests[j], at + j * 64 * K);
+        }
+        for (unsigned j = 0; j < count; j++) {
+            wait_looking(rig, &tests[j]);
+        }
+        at += count * 64 * K;
+    }
+    g_assert_cmpuint(met, >, 50);
     qcow2_rig_free(rig);
 }
 
@@ -268,6 +334,8 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2/ahead/killed", test_killed);
     g_test_add_func("/qcow2/ahead/power-cut", test_power_cut);
     g_test_add_func("/qcow2/ahead/others-go-on", test_others_go_on);
+    g_test_add_func("/qcow2/ahead/stable-is-in-the-file",
+                    test_stable_is_in_the_file);
     g_test_add_func("/qcow2/ahead/errors", test_errors);
     ret = g_test_run();
     test_block_end();

@@ -240,7 +240,9 @@ static int coroutine_fn take_clusters(Plan *plan, uint64_t max,
     return 0;
 }
 
-/* The host is where the guest is, and nobody counts. */
+/* The host is where the guest is, and nobody counts. What reaches over the end
+ * of the file is not fresh, not even its last cluster, where another piece
+ * alone would be: so run_reaches_into() is asked first. */
 static void place_in_data_file(Plan *plan, Qcow2Piece *piece)
 {
     const BlockDriverState *file = plan->s->data_file;
@@ -298,16 +300,16 @@ static int coroutine_fn place_piece(Plan *plan, Qcow2Piece *piece,
         piece->counted = true; /* the tables have it */
         return 0;
     }
-    if (qcow2_has_data_file(s)) {
-        place_in_data_file(plan, piece);
-        return 0;
-    }
     if (run_reaches_into(plan, piece)) {
         /* the cluster is there; what follows gets others */
         piece->host = plan->run->host + (piece->guest - plan->run->guest);
         piece->fresh = plan->run->fresh;
         piece->counted = plan->run->counted;
         *rest = split(piece, start + s->cluster_size);
+        return 0;
+    }
+    if (qcow2_has_data_file(s)) {
+        place_in_data_file(plan, piece);
         return 0;
     }
     ret = take_clusters(plan, qcow2_size_to_clusters(s, end - start), &taken);

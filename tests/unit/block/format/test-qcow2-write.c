@@ -314,6 +314,37 @@ static void test_compressed(void)
     qcow2_rig_free(rig);
 }
 
+/* A data file ends in a new cluster of one write of a burst; another one
+ * begins behind that end, in the same cluster, and may go on into the next. */
+static void test_data_file_ends(void)
+{
+    static const int64_t lengths[] = { 4 * K, 64 * K, 256 * K };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(lengths); i++) {
+        g_autoptr(TestImage) data = test_image_new(0);
+        g_autofree char *create = g_strdup_printf("data_file=%s",
+                                                  test_image_path(data));
+        TestImage *image = qcow2_image_new(create, "1M");
+        int64_t end = 136 * K + lengths[i];
+        Qcow2Burst *burst;
+        Qcow2Rig *rig;
+
+        test_image_truncate(data, 100 * K);
+        rig = qcow2_rig_new_with(image, "");
+        burst = qcow2_burst_new(rig);
+        qcow2_burst_write(burst, 100 * K, 32 * K, 1);
+        qcow2_burst_write(burst, 136 * K, lengths[i], 2);
+        qcow2_burst_end(burst);
+        qcow2_rig_reopen(rig);
+        qcow2_rig_expect(rig, 0, 100 * K, 0);
+        qcow2_rig_expect(rig, 100 * K, 32 * K, 1);
+        qcow2_rig_expect(rig, 132 * K, 4 * K, 0);
+        qcow2_rig_expect(rig, 136 * K, lengths[i], 2);
+        qcow2_rig_expect(rig, end, M - end, 0);
+        qcow2_rig_free(rig);
+    }
+}
+
 /* The write fails, nothing else is the worse for it, and later there is
  * room. */
 static void test_no_space(void)
@@ -372,6 +403,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2/write/fua", test_fua);
     g_test_add_func("/qcow2/write/shared", test_shared);
     g_test_add_func("/qcow2/write/compressed", test_compressed);
+    g_test_add_func("/qcow2/write/data-file-ends", test_data_file_ends);
     g_test_add_func("/qcow2/write/no-space", test_no_space);
     g_test_add_func("/qcow2/write/file-length", test_file_length);
     ret = g_test_run();

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What of an open image may be wrong without making it unreadable: the lists
- * of snapshots and bitmaps, and refcounts that were not written.
+ * of snapshots and bitmaps, and refcounts that were not written. These have to
+ * be right before anybody allocates by them: when the image is opened to be
+ * written to, or becomes writable later.
  */
 #include "qcow2.h"
 
@@ -32,6 +34,14 @@ static bool coroutine_fn repair_dirty(BlockDriverState *bs, GError **error)
            qcow2_error_errno(error, -EIO, "Could not repair dirty image");
 }
 
+bool coroutine_fn qcow2_co_mend_dirty(BlockDriverState *bs, GError **error)
+{
+    const Qcow2State *s = bs->opaque;
+
+    return s->for_check || !(s->incompatible & QCOW2_INCOMPAT_DIRTY) ||
+           repair_dirty(bs, error);
+}
+
 bool coroutine_fn qcow2_co_read_lists(BlockDriverState *bs, GError **error)
 {
     const Qcow2State *s = bs->opaque;
@@ -46,6 +56,5 @@ bool coroutine_fn qcow2_co_read_lists(BlockDriverState *bs, GError **error)
         !qcow2_co_check_bitmap_tables(bs, error)) {
         return false;
     }
-    return bs->read_only || !(s->incompatible & QCOW2_INCOMPAT_DIRTY) ||
-           repair_dirty(bs, error);
+    return bs->read_only || qcow2_co_mend_dirty(bs, error);
 }

@@ -559,6 +559,13 @@ static void qcow2_close(BlockDriverState *bs)
     free_state(bs);
 }
 
+static void coroutine_fn mend_entry(void *opaque)
+{
+    OpenCall *call = opaque;
+
+    call->ok = qcow2_co_mend_dirty(call->bs, call->error);
+}
+
 static bool qcow2_reopen(BlockDriverState *bs, unsigned flags, GError **error)
 {
     const Qcow2State *s = bs->opaque;
@@ -574,7 +581,8 @@ static bool qcow2_reopen(BlockDriverState *bs, unsigned flags, GError **error)
         return qcow2_error(error, "qcow2: Image is corrupt; cannot be opened "
                            "read/write");
     }
-    return prepare_file(bs, error) && run(bs, take_over_entry, error);
+    return prepare_file(bs, error) && run(bs, mend_entry, error) &&
+           run(bs, take_over_entry, error);
 }
 
 static bool qcow2_activate(BlockDriverState *bs, GError **error)

@@ -684,6 +684,9 @@ int coroutine_fn qcow2_co_make_empty(BlockDriverState *bs);
  * written to.
  */
 bool coroutine_fn qcow2_co_read_lists(BlockDriverState *bs, GError **error);
+/* The last of that, for an image that was read-only until now; its file may be
+ * written to. Not under s->lock. */
+bool coroutine_fn qcow2_co_mend_dirty(BlockDriverState *bs, GError **error);
 bool coroutine_fn qcow2_co_read_snapshots(BlockDriverState *bs,
                                           GError **error);
 void qcow2_free_snapshots(BlockDriverState *bs);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Opening, closing, other access, and what an image says of itself. */
-#include "tests/lib/block.h"
-#include "tests/lib/qcow2-image.h"
+#include "tests/lib/qcow2-rig.h"
 
 #include <errno.h>
 #include <string.h>
@@ -53,6 +52,17 @@ static int rw(BlockDriverState *bs, BlockOp op, char *buf)
     return ret;
 }
 
+static void write_at(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                     uint8_t byte)
+{
+    g_autofree char *buf = g_malloc(bytes);
+
+    memset(buf, byte, bytes);
+    bdrv_attach_context(bs, test_ctx());
+    g_assert_cmpint(test_rw(bs, BLOCK_WRITE, offset, buf, bytes), ==, 0);
+    bdrv_detach_context(bs, test_ctx());
+}
+
 static void reopen(BlockDriverState *bs, unsigned flags)
 {
     g_autoptr(GError) error = NULL;
@@ -98,6 +108,61 @@ static void test_reopen_corrupt(void)
                     "qcow2: Image is corrupt; cannot be opened read/write");
     g_assert_true(bs->read_only);
     g_assert_true(bs->file->read_only);
+    bdrv_unref(bs);
+}
+
+/* A guest's flush leaves the counts of an image with lazy refcounts behind. It
+ * becomes writable once they are mended: what is allocated then is not what
+ * the guest has. */
+static void test_reopen_dirty(void)
+{
+    Qcow2Rig *rig = qcow2_rig_new("lazy_refcounts=on", "64M", "");
+    const TestImage *image = rig->image;
+    BlockDriverState *bs;
+    const Qcow2State *s;
+
+    g_assert_cmpint(qcow2_rig_write(rig, 63 << 20, 4096, 1), ==, 0);
+    qcow2_rig_reopen(rig); /* the L2 table is counted */
+    g_assert_cmpint(qcow2_rig_write(rig, 0, 4 << 20, 0x11), ==, 0);
+    g_assert_cmpint(qcow2_rig_flush(rig), ==, 0);
+    qcow2_rig_store(rig);
+    g_assert_cmphex(qcow2_image_get64(image, AT_INCOMPATIBLE), ==,
+                    QCOW2_INCOMPAT_DIRTY);
+    bs = open_with(image, "read-only=on,");
+    s = bs->opaque;
+    g_assert_true(s->found_dirty);
+    reopen(bs, 0);
+    g_assert_false(s->found_dirty);
+    write_at(bs, 16 << 20, 4 << 20, 0x22);
+    bdrv_unref(bs);
+    g_assert_cmphex(qcow2_image_get64(image, AT_INCOMPATIBLE), ==, 0);
+    qcow2_image_check(image);
+    qcow2_image_io(image, "read -P 0x11 0 4M", "read -P 0x22 16M 4M",
+                   "read -P 1 63M 4k", NULL);
+    qcow2_rig_free_broken(rig);
+}
+
+/* Where that cannot be done it stays read-only, and dirty. */
+static void test_reopen_dirty_fails(void)
+{
+    g_autoptr(TestImage) image = qcow2_image_new("lazy_refcounts=on", "64M");
+    g_autoptr(TestDisk) disk = test_disk_new("dirty", 1);
+    g_autoptr(GError) error = NULL;
+    BlockDriverState *bs;
+    const Qcow2State *s;
+
+    qcow2_image_set64(image, AT_INCOMPATIBLE, QCOW2_INCOMPAT_DIRTY);
+    test_disk_load(disk, test_image_path(image));
+    bs = test_open("qcow2,read-only=on,file.driver=test-disk,file.disk=dirty");
+    s = bs->opaque;
+    test_disk_fail(disk, BLOCK_FLUSH, 0, 1);
+    g_assert_false(bdrv_reopen(bs, 0, &error));
+    g_assert_cmpstr(error->message, ==, "Could not repair dirty image: "
+                    "Input/output error");
+    g_assert_true(bs->read_only);
+    g_assert_true(s->found_dirty);
+    reopen(bs, 0);
+    g_assert_false(s->found_dirty);
     bdrv_unref(bs);
 }
 
@@ -223,12 +288,15 @@ int main(int argc, char **argv)
     if (!qcow2_tools_present()) {
         return 0;
     }
+    test_disk_register();
     g_test_add_func("/qcow2/autoclear", test_autoclear);
     g_test_add_func("/qcow2/found-dirty", test_found_dirty);
     g_test_add_data_func("/qcow2/reopen/default", "", test_reopen);
     g_test_add_data_func("/qcow2/reopen/lazy-refcounts", "lazy_refcounts=on",
                          test_reopen);
     g_test_add_func("/qcow2/reopen/corrupt", test_reopen_corrupt);
+    g_test_add_func("/qcow2/reopen/dirty", test_reopen_dirty);
+    g_test_add_func("/qcow2/reopen/dirty-fails", test_reopen_dirty_fails);
     g_test_add_func("/qcow2/close", test_close);
     g_test_add_func("/qcow2/flush", test_flush);
     g_test_add_func("/qcow2/info/all", test_info);

@@ -27,13 +27,18 @@ bool qcow2_bitmap_is_stale(const Qcow2Bitmap *bitmap)
     return (bitmap->flags & QCOW2_BITMAP_IN_USE) && !bitmap->in_use;
 }
 
-static bool is_tracked(const BlockDriverState *bs, const Qcow2Bitmap *bitmap)
+static bool wants_tracking(const Qcow2Bitmap *bitmap)
 {
-    return !bs->read_only && (bitmap->flags & QCOW2_BITMAP_AUTO) &&
+    return (bitmap->flags & QCOW2_BITMAP_AUTO) &&
            !qcow2_bitmap_is_stale(bitmap);
 }
 
-void qcow2_bitmaps_update_tracking(BlockDriverState *bs)
+static bool is_tracked(const BlockDriverState *bs, const Qcow2Bitmap *bitmap)
+{
+    return !bs->read_only && wants_tracking(bitmap);
+}
+
+void qcow2_bitmaps_start_tracking(BlockDriverState *bs)
 {
     Qcow2State *s = bs->opaque;
 
@@ -41,7 +46,7 @@ void qcow2_bitmaps_update_tracking(BlockDriverState *bs)
     for (unsigned i = 0; s->bitmaps && i < s->bitmaps->len; i++) {
         Qcow2Bitmap *bitmap = s->bitmaps->pdata[i];
 
-        if (!is_tracked(bs, bitmap)) {
+        if (!wants_tracking(bitmap)) {
             g_clear_pointer(&bitmap->pending, qcow2_bits_free);
             continue;
         }
@@ -49,6 +54,13 @@ void qcow2_bitmaps_update_tracking(BlockDriverState *bs)
         if (!bitmap->pending) {
             bitmap->pending = qcow2_bits_new();
         }
+    }
+}
+
+void qcow2_bitmaps_update_tracking(BlockDriverState *bs)
+{
+    if (!bs->read_only) {
+        qcow2_bitmaps_start_tracking(bs);
     }
 }
 

@@ -137,7 +137,9 @@ int coroutine_fn qcow2_bitmap_end(BlockDriverState *bs, Qcow2Bitmap *bitmap);
 /* Writes are being noted in it. */
 bool qcow2_bitmap_stays_in_use(BlockDriverState *bs,
                                const Qcow2Bitmap *bitmap);
-/* Whether writes are to be noted in it has changed. */
+/* Whether writes are to be noted in one has changed. While the node is
+ * read-only there are none; when it ceases to be, qcow2.h has
+ * qcow2_bitmaps_start_tracking(). */
 void qcow2_bitmaps_update_tracking(BlockDriverState *bs);
 
 #endif

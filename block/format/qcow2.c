@@ -581,8 +581,12 @@ static bool qcow2_reopen(BlockDriverState *bs, unsigned flags, GError **error)
         return qcow2_error(error, "qcow2: Image is corrupt; cannot be opened "
                            "read/write");
     }
-    return prepare_file(bs, error) && run(bs, mend_entry, error) &&
-           run(bs, take_over_entry, error);
+    if (!prepare_file(bs, error) || !run(bs, mend_entry, error) ||
+        !run(bs, take_over_entry, error)) {
+        return false;
+    }
+    qcow2_bitmaps_start_tracking(bs);
+    return true;
 }
 
 static bool qcow2_activate(BlockDriverState *bs, GError **error)

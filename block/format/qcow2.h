@@ -708,6 +708,10 @@ bool coroutine_fn qcow2_co_check_bitmap_tables(BlockDriverState *bs,
                                                GError **error);
 void qcow2_free_bitmaps(BlockDriverState *bs);
 
+/* Writes are noted from here on; bs->read_only need not say so yet.
+ * Context: main, nothing in flight, or under s->lock */
+void qcow2_bitmaps_start_tracking(BlockDriverState *bs);
+
 /* Notes that the range is being written, zeroed or discarded in all bitmaps
  * that are enabled. Context: home */
 void qcow2_bitmaps_note(BlockDriverState *bs, int64_t offset, int64_t bytes);

@@ -336,6 +336,57 @@ static void test_read_only(void)
     bdrv_unref(bs);
 }
 
+static void reopen(BlockDriverState *bs, unsigned flags)
+{
+    g_autoptr(GError) error = NULL;
+
+    bdrv_reopen(bs, flags, &error);
+    g_assert_no_error(error);
+}
+
+static void write_cluster(BlockDriverState *bs, int64_t index)
+{
+    static char buf[64 * 1024];
+
+    bdrv_attach_context(bs, test_ctx());
+    g_assert_cmpint(test_rw(bs, BLOCK_WRITE, index * sizeof(buf), buf,
+                            sizeof(buf)), ==, 0);
+    bdrv_detach_context(bs, test_ctx());
+}
+
+static void expect_bits(const TestImage *image, const char *expected)
+{
+    g_autofree char *bits = describe(image);
+
+    g_assert_cmpstr(bits, ==, expected);
+}
+
+/* An image that becomes writable, as the base of a commit does, notes what is
+ * written, and has it on the disk while it is read-only again. */
+static void test_reopen(void)
+{
+    g_autoptr(TestImage) image = qcow2_image_new("", "1M");
+    BlockDriverState *bs;
+
+    qcow2_ops_ok(qcow2_ops_bitmap(image, "add", "a", 0));
+    qcow2_ops_ok(qcow2_ops_bitmap(image, "add", "off", 0));
+    qcow2_ops_ok(qcow2_ops_bitmap(image, "disable", "off", 0));
+    bs = qcow2_ops_open(image, BDRV_OPEN_READ_ONLY);
+    reopen(bs, 0);
+    write_cluster(bs, 3);
+    expect_bits(image, "a flags=3 granularity=16 bits:\n"
+                "off flags=0 granularity=16 bits:\n");
+    reopen(bs, BDRV_OPEN_READ_ONLY);
+    expect_bits(image, "a flags=2 granularity=16 bits: 3-4\n"
+                "off flags=0 granularity=16 bits:\n");
+    reopen(bs, 0);
+    write_cluster(bs, 7);
+    bdrv_unref(bs);
+    expect_bits(image, "a flags=2 granularity=16 bits: 3-4 7-8\n"
+                "off flags=0 granularity=16 bits:\n");
+    qcow2_image_check(image);
+}
+
 int main(int argc, char **argv)
 {
     static const char *const options[] = {
@@ -359,6 +410,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-bitmap/marked", test_marked);
     g_test_add_func("/qcow2-bitmap/stale", test_stale);
     g_test_add_func("/qcow2-bitmap/read-only", test_read_only);
+    g_test_add_func("/qcow2-bitmap/reopen", test_reopen);
     ret = g_test_run();
     test_block_end();
     return ret;

@@ -48,7 +48,7 @@ static bool is_wanted(BlockDriverState *bs)
     const Qcow2State *s = bs->opaque;
 
     return bdrv_is_outlived(bs) &&
-           bs->file->grows && !(s->incompatible & QCOW2_INCOMPAT_DIRTY);
+           bs->file->grows && !qcow2_counts_may_lag(s);
 }
 
 static uint64_t step_min(const Qcow2State *s)

@@ -15,8 +15,8 @@ int coroutine_fn qcow2_co_order_l2(BlockDriverState *bs)
 {
     Qcow2State *s = bs->opaque;
 
-    if (s->incompatible & QCOW2_INCOMPAT_DIRTY) {
-        return 0; /* the counts will be made anew */
+    if (qcow2_counts_may_lag(s)) {
+        return 0;
     }
     return qcow2_cache_set_dependency(s->l2_cache, s->refcount_cache);
 }

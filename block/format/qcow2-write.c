@@ -248,8 +248,20 @@ static int coroutine_fn prepare_first(BlockDriverState *bs)
 
 static bool has_to_be_dirty(const Qcow2State *s)
 {
-    return s->use_lazy_refcounts &&
-           !(s->incompatible & QCOW2_INCOMPAT_DIRTY);
+    return s->use_lazy_refcounts && !qcow2_counts_may_lag(s);
+}
+
+/* The bit is in memory while it is being written: nobody takes it for more
+ * than that. */
+static int coroutine_fn make_dirty(BlockDriverState *bs)
+{
+    Qcow2State *s = bs->opaque;
+    int ret;
+
+    s->dirty_stable = false;
+    ret = qcow2_co_mark_dirty(bs);
+    s->dirty_stable = ret == 0;
+    return ret;
 }
 
 int coroutine_fn qcow2_co_prepare_write(BlockDriverState *bs)
@@ -266,7 +278,7 @@ int coroutine_fn qcow2_co_prepare_write(BlockDriverState *bs)
     co_mutex_lock(&s->write->prepare_lock);
     ret = prepare_first(bs);
     if (ret == 0 && has_to_be_dirty(s)) {
-        ret = qcow2_co_mark_dirty(bs);
+        ret = make_dirty(bs);
     }
     co_mutex_unlock(&s->write->prepare_lock);
     return ret;

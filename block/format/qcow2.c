@@ -104,14 +104,6 @@ static int coroutine_fn flush_request(BlockDriverState *bs,
     return qcow2_co_flush_for_guest(bs);
 }
 
-/* Of an image that is dirty the counts are made anew when they are wanted. */
-static bool needs_refcounts(BlockDriverState *bs)
-{
-    const Qcow2State *s = bs->opaque;
-
-    return !(s->incompatible & QCOW2_INCOMPAT_DIRTY);
-}
-
 static void submit_flush(BlockDriverState *bs, BlockRequest *req)
 {
     Qcow2State *s = bs->opaque;
@@ -119,8 +111,8 @@ static void submit_flush(BlockDriverState *bs, BlockRequest *req)
     if (bs->read_only || (s->data_file == bs->file &&
                           !qcow2_is_unflushed(bs) &&
                           !qcow2_cache_is_dirty(s->l2_cache) &&
-                          !(needs_refcounts(bs) &&
-                            qcow2_cache_is_dirty(s->refcount_cache)))) {
+                          (qcow2_counts_may_lag(s) ||
+                           !qcow2_cache_is_dirty(s->refcount_cache)))) {
         bdrv_submit(bs->file, req);
         return;
     }
@@ -186,7 +178,7 @@ static int coroutine_fn write_caches(BlockDriverState *bs, FlushWhat what)
     Qcow2State *s = bs->opaque;
     int ret = write_l2(bs);
 
-    if (ret < 0 || (what == FLUSH_FOR_GUEST && !needs_refcounts(bs))) {
+    if (ret < 0 || (what == FLUSH_FOR_GUEST && qcow2_counts_may_lag(s))) {
         return ret;
     }
     return qcow2_cache_write(s->refcount_cache);

@@ -173,6 +173,8 @@ typedef struct Qcow2State {
 
     uint64_t incompatible, compatible, autoclear; /* as on disk now */
     bool found_dirty;            /* and not repaired: refcounts may be wrong */
+    bool dirty_stable;           /* since the dirty bit was last set, the disk
+                                    has it; see qcow2_counts_may_lag() */
 
     /* the active L1 table, in host byte order, as on disk */
     uint64_t l1_offset;
@@ -279,6 +281,13 @@ static inline bool qcow2_data_file_is_raw(const Qcow2State *s)
 static inline bool qcow2_has_subclusters(const Qcow2State *s)
 {
     return s->incompatible & QCOW2_INCOMPAT_EXTL2;
+}
+
+/* Whether refcounts need no order and no flush, as whoever finds the image
+ * makes them anew. Not yet while the dirty bit is on its way to the disk. */
+static inline bool qcow2_counts_may_lag(const Qcow2State *s)
+{
+    return (s->incompatible & QCOW2_INCOMPAT_DIRTY) && s->dirty_stable;
 }
 
 /* --- qcow2.c --- */

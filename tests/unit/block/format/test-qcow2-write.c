@@ -345,6 +345,74 @@ static void test_data_file_ends(void)
     }
 }
 
+/* --- lazy refcounts --- */
+
+#define AT_INCOMPATIBLE 72 /* in the header */
+
+/* A write and a write-zeroes are the first ones, of which one makes the image
+ * dirty: its header is held. */
+typedef struct First {
+    Qcow2Rig *rig;
+    TestRequest write, zeroes;
+    char buf[512];
+} First;
+
+static void first_begin(First *first)
+{
+    *first = (First){ .rig = qcow2_rig_new("lazy_refcounts=on", "64M", "") };
+    first->write.iov = (struct iovec){ first->buf, sizeof(first->buf) };
+    first->write.req.op = BLOCK_WRITE;
+    first->write.req.bytes = sizeof(first->buf);
+    first->write.req.iov = &first->write.iov;
+    first->write.req.niov = 1;
+    first->zeroes.req.op = BLOCK_WRITE_ZEROES;
+    first->zeroes.req.offset = M;
+    first->zeroes.req.bytes = 64 * K;
+    test_disk_hold(first->rig->disk, BLOCK_WRITE);
+    test_submit(first->rig->bs, &first->write);
+    while (!(first->rig->s->incompatible & QCOW2_INCOMPAT_DIRTY)) {
+        aio_poll(test_ctx(), true);
+    }
+    test_submit(first->rig->bs, &first->zeroes);
+}
+
+static void first_end(First *first)
+{
+    g_assert_cmpint(qcow2_rig_flush(first->rig), ==, 0);
+    g_assert_cmphex(test_disk_data(first->rig->disk)[AT_INCOMPATIBLE + 7], ==,
+                    QCOW2_INCOMPAT_DIRTY);
+    qcow2_rig_free(first->rig);
+}
+
+/* Until the disk has the dirty bit nobody relies on it. */
+static void test_lazy_first(void)
+{
+    First first;
+
+    first_begin(&first);
+    for (unsigned i = 0; i < 100; i++) {
+        aio_poll(test_ctx(), false);
+    }
+    g_assert_false(first.zeroes.done);
+    test_disk_release(first.rig->disk);
+    g_assert_cmpint(test_wait(&first.write), ==, 0);
+    g_assert_cmpint(test_wait(&first.zeroes), ==, 0);
+    first_end(&first);
+}
+
+/* Where it does not get it, the others try again. */
+static void test_lazy_first_fails(void)
+{
+    First first;
+
+    first_begin(&first);
+    test_disk_fail(first.rig->disk, BLOCK_WRITE, 0, 1);
+    test_disk_release(first.rig->disk);
+    g_assert_cmpint(test_wait(&first.write), ==, -EIO);
+    g_assert_cmpint(test_wait(&first.zeroes), ==, 0);
+    first_end(&first);
+}
+
 /* The write fails, nothing else is the worse for it, and later there is
  * room. */
 static void test_no_space(void)
@@ -404,6 +472,8 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2/write/shared", test_shared);
     g_test_add_func("/qcow2/write/compressed", test_compressed);
     g_test_add_func("/qcow2/write/data-file-ends", test_data_file_ends);
+    g_test_add_func("/qcow2/write/lazy-first", test_lazy_first);
+    g_test_add_func("/qcow2/write/lazy-first-fails", test_lazy_first_fails);
     g_test_add_func("/qcow2/write/no-space", test_no_space);
     g_test_add_func("/qcow2/write/file-length", test_file_length);
     ret = g_test_run();

@@ -99,16 +99,10 @@ static int coroutine_fn add_all(Qcow2BitmapMerge *m)
 
 /* --- the other image --- */
 
-static void wake_bh(void *opaque)
-{
-    coroutine_enter(opaque);
-}
-
 /* The engine that completed the last request may be at work above us. */
 static void coroutine_fn leave_other(BlockDriverState *bs)
 {
-    aio_bh_once(aio_context_current(), wake_bh, coroutine_self());
-    coroutine_yield();
+    coroutine_give_way();
     bdrv_detach_context(bs, aio_context_current());
 }
 

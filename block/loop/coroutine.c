@@ -263,3 +263,14 @@ void coroutine_fn coroutine_yield(void)
     self->caller = NULL;
     co_switch(self, caller, CO_YIELD);
 }
+
+static void enter_bh(void *opaque)
+{
+    coroutine_enter(opaque);
+}
+
+void coroutine_fn coroutine_give_way(void)
+{
+    aio_bh_once(aio_context_current(), enter_bh, coroutine_self());
+    coroutine_yield();
+}

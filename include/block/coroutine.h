@@ -26,6 +26,10 @@ void coroutine_enter(Coroutine *co);
 /* Back to whoever entered; returns at the next coroutine_enter(). */
 void coroutine_fn coroutine_yield(void);
 
+/* Lets this thread's loop go round once, so that others get their turn: for
+ * work whose length somebody else decides. Context: any, in a coroutine */
+void coroutine_fn coroutine_give_way(void);
+
 /* The running coroutine, or NULL outside of any. */
 Coroutine *coroutine_self(void);
 

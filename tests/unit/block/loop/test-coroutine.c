@@ -374,6 +374,39 @@ static void test_in_loop(void)
     g_free(sleepers);
 }
 
+typedef struct Turns {
+    GString *order;
+    char name;
+    unsigned left;
+} Turns;
+
+static void coroutine_fn take_turns(void *opaque)
+{
+    Turns *turns = opaque;
+
+    while (turns->left > 0) {
+        g_string_append_c(turns->order, turns->name);
+        coroutine_give_way();
+        turns->left--;
+    }
+}
+
+static void test_give_way(void)
+{
+    AioContext *ctx = aio_context_new(NULL, NULL);
+    g_autoptr(GString) order = g_string_new("");
+    Turns turns[] = { { order, 'a', 3 }, { order, 'b', 3 } };
+
+    aio_context_adopt(ctx);
+    coroutine_enter(coroutine_new(take_turns, &turns[0]));
+    coroutine_enter(coroutine_new(take_turns, &turns[1]));
+    while (turns[0].left + turns[1].left > 0) {
+        aio_poll(ctx, true);
+    }
+    g_assert_cmpstr(order->str, ==, "ababab");
+    aio_context_free(ctx);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -389,5 +422,6 @@ int main(int argc, char **argv)
     g_test_add_func("/coroutine/threads", test_threads);
     g_test_add_func("/coroutine/enter-twice", test_enter_twice);
     g_test_add_func("/coroutine/in-loop", test_in_loop);
+    g_test_add_func("/coroutine/give-way", test_give_way);
     return g_test_run();
 }

@@ -5,16 +5,26 @@
  * The one rule: what was found free is so only until the next call that may
  * make a refcount block, as that takes clusters, too. So the blocks for a
  * range are made first, and when one had to be, the search begins anew.
+ *
+ * How long a search takes is up to the image: it lets others in between. No
+ * two regions of the file have one block, or 8 MiB of a table could make a
+ * search of years out of one block without a free cluster: a search that gets
+ * far looks whether that is so.
  */
 #include "qcow2-write.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 
 #include "block/debug.h"
 #include "block/log.h"
+#include "block/thread-pool.h"
 
 /* --- finding --- */
+
+#define COUNTS_AT_A_TIME 65536 /* a tenth of a millisecond or so */
+#define FAR_BLOCKS 16
 
 /* A search on its way upwards. */
 typedef struct Search {
@@ -22,6 +32,8 @@ typedef struct Search {
     uint64_t start;      /* of the run of free clusters that ends at next */
     uint64_t next;       /* to be looked at */
     uint64_t first_free; /* the first one seen, part of a run or not */
+    unsigned counts_left; /* to look at until others are let in */
+    unsigned blocks;      /* gone through to the end */
     bool seen;
     bool done;
 } Search;
@@ -51,8 +63,8 @@ static void search_used(Search *search)
     search->start = search->next;
 }
 
-static void search_block(const Qcow2State *s, Search *search,
-                         const void *block, uint64_t end)
+static void search_counts(const Qcow2State *s, Search *search,
+                          const void *block, uint64_t end)
 {
     uint64_t mask = (1ULL << s->refcount_block_bits) - 1;
 
@@ -64,6 +76,92 @@ static void search_block(const Qcow2State *s, Search *search,
         }
     }
 }
+
+static void coroutine_fn search_block(const Qcow2State *s, Search *search,
+                                      const void *block, uint64_t end)
+{
+    while (!search->done && search->next < end) {
+        uint64_t from = search->next;
+
+        search_counts(s, search, block,
+                      MIN(end, from + search->counts_left));
+        search->counts_left -= search->next - from;
+        if (search->counts_left == 0) {
+            coroutine_give_way();
+            search->counts_left = COUNTS_AT_A_TIME;
+        }
+    }
+}
+
+/* --- blocks of their own --- */
+
+typedef struct Distinct {
+    ThreadPoolWork work;
+    Coroutine *co;
+    uint64_t *offsets;
+    size_t count;
+    uint64_t twice; /* an offset, or 0 */
+} Distinct;
+
+static int compare_offsets(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+/* In a worker, as there may be a million. */
+static int distinct_fn(ThreadPoolWork *work)
+{
+    Distinct *d = (Distinct *)work;
+
+    qsort(d->offsets, d->count, sizeof(uint64_t), compare_offsets);
+    for (size_t i = 1; i < d->count && !d->twice; i++) {
+        if (d->offsets[i] == d->offsets[i - 1]) {
+            d->twice = d->offsets[i];
+        }
+    }
+    return 0;
+}
+
+static void distinct_cb(ThreadPoolWork *work, int ret)
+{
+    coroutine_enter(((Distinct *)work)->co);
+}
+
+static int coroutine_fn check_distinct(BlockDriverState *bs)
+{
+    Qcow2State *s = bs->opaque;
+    Distinct d = {
+        .work = { .fn = distinct_fn, .cb = distinct_cb },
+        .co = coroutine_self(),
+        .offsets = g_try_new(uint64_t, s->reftable_entries),
+    };
+
+    if (!d.offsets) {
+        return -ENOMEM;
+    }
+    for (unsigned i = 0; i < s->reftable_entries; i++) {
+        uint64_t offset = s->reftable[i] & QCOW2_REFTABLE_OFFSET;
+
+        if (offset) {
+            d.offsets[d.count++] = offset;
+        }
+    }
+    thread_pool_submit(thread_pool_get(aio_context_current()), &d.work);
+    coroutine_yield();
+    g_free(d.offsets);
+    if (d.twice) {
+        qcow2_co_signal_corruption(bs, true, d.twice,
+                                   "Refcount block at %#" PRIx64 " is in the "
+                                   "refcount table more than once", d.twice);
+        return -EIO;
+    }
+    s->refblocks_distinct = true;
+    return 0;
+}
+
+/* --- region by region --- */
 
 /* Up to the end of the region of one refcount block. */
 static int coroutine_fn search_region(BlockDriverState *bs, Search *search)
@@ -88,6 +186,9 @@ static int coroutine_fn search_region(BlockDriverState *bs, Search *search)
     }
     search_block(s, search, block, end);
     qcow2_cache_put(s->refcount_cache, &block);
+    if (++search->blocks == FAR_BLOCKS && !s->refblocks_distinct) {
+        return check_distinct(bs);
+    }
     return 0;
 }
 
@@ -100,6 +201,7 @@ int coroutine_fn qcow2_co_find_free(BlockDriverState *bs, uint64_t min,
         .max = max,
         .start = s->free_hint,
         .next = s->free_hint,
+        .counts_left = COUNTS_AT_A_TIME,
     };
 
     while (!search.done) {

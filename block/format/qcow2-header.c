@@ -381,5 +381,6 @@ bool coroutine_fn qcow2_co_read_tables(BlockDriverState *bs, GError **error)
     s->reftable = reftable;
     s->reftable_last = last_reftable_entry(s);
     s->free_hint = 0;
+    s->refblocks_distinct = false;
     return true;
 }

@@ -196,6 +196,7 @@ void qcow2_swap_reftable(BlockDriverState *bs, Qcow2Reftable *table)
     s->reftable_last = table->last;
     s->reftable = table->table;
     s->free_hint = 0;
+    s->refblocks_distinct = false;
     *table = old;
     qcow2_overlap_changed(bs);
 }

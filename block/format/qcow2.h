@@ -188,6 +188,8 @@ typedef struct Qcow2State {
     uint64_t *reftable;
     unsigned reftable_last;      /* index of its last used entry */
     uint64_t free_hint;          /* no free cluster index below it */
+    bool refblocks_distinct;     /* each is in the table once: was looked
+                                    into, see qcow2-alloc.c */
 
     Qcow2Cache *l2_cache;        /* slices */
     Qcow2Cache *refcount_cache;  /* blocks */

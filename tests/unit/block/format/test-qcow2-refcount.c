@@ -269,6 +269,113 @@ static void test_failing_writes(void)
     qcow2_rig_free_broken(rig);
 }
 
+/* --- hostile images --- */
+
+static void fill_cluster(TestImage *image, int64_t offset, size_t bytes,
+                         uint8_t byte)
+{
+    g_autofree uint8_t *full = g_malloc(bytes);
+
+    memset(full, byte, bytes);
+    test_image_write(image, offset, full, bytes);
+}
+
+/* One block that has no free cluster for all of the table. */
+static void test_block_shared(void)
+{
+    TestImage *image = qcow2_image_new("cluster_size=512,refcount_bits=16",
+                                       "64k");
+    int64_t block = 256 * 512;
+    int64_t reftable = qcow2_image_get64(image, 48);
+    Qcow2Rig *rig;
+
+    fill_cluster(image, block, 512, 1);
+    for (unsigned i = 0; i < 64; i++) {
+        qcow2_image_set64(image, reftable + i * 8, block);
+    }
+    rig = qcow2_rig_new_with(image, "");
+    faults_capture_log();
+    g_assert_cmpint(qcow2_rig_write(rig, 0, 4 * K, 1), ==, -EIO);
+    g_assert_cmpuint(faults_log_lines(), ==, 1);
+    g_assert_cmpstr(faults_log_line(0), ==,
+                    "qcow2: Marking image as corrupt: Refcount block at "
+                    "0x20000 is in the refcount table more than once; "
+                    "further corruption events will be suppressed");
+    g_assert_cmpint(qcow2_rig_write(rig, 0, 4 * K, 1), ==, -ENOMEDIUM);
+    qcow2_rig_free_broken(rig);
+}
+
+/* As many blocks that each are there once: nothing wrong with them. */
+static void test_blocks_full(void)
+{
+    TestImage *image = qcow2_image_new("cluster_size=512,refcount_bits=16",
+                                       "64k");
+    int64_t blocks = 256 * 512;
+    int64_t reftable = qcow2_image_get64(image, 48);
+    Qcow2Rig *rig;
+
+    fill_cluster(image, blocks, 64 * 512, 1);
+    for (unsigned i = 0; i < 64; i++) {
+        qcow2_image_set64(image, reftable + i * 8, blocks + i * 512);
+    }
+    rig = qcow2_rig_new_with(image, "");
+    g_assert_cmpint(qcow2_rig_write(rig, 0, 4 * K, 1), ==, 0);
+    g_assert_true(rig->s->refblocks_distinct);
+    g_assert_cmpuint(qcow2_rig_entry(rig, 0) & QCOW2_L2_OFFSET, >=,
+                     64 * 256 * 512);
+    qcow2_rig_free_broken(rig);
+}
+
+typedef struct Search {
+    Qcow2Rig *rig;
+    Qcow2Found found;
+    int ret;
+    bool done;
+    AioBH *bh;
+    unsigned rounds;
+} Search;
+
+static void coroutine_fn search_entry(void *opaque)
+{
+    Search *search = opaque;
+    Qcow2State *s = search->rig->s;
+
+    co_mutex_lock(&s->lock);
+    search->ret = qcow2_co_find_free(search->rig->bs, 1, 1, &search->found);
+    co_mutex_unlock(&s->lock);
+    search->done = true;
+}
+
+static void round_bh(void *opaque)
+{
+    Search *search = opaque;
+
+    search->rounds++;
+    if (!search->done) {
+        aio_bh_schedule(search->bh);
+    }
+}
+
+/* A block of 16 million counts: others in the thread get their turn. */
+static void test_long_search(void)
+{
+    TestImage *image = qcow2_image_new("cluster_size=2M,refcount_bits=1",
+                                       "64M");
+    int64_t block = qcow2_image_get64(image, qcow2_image_get64(image, 48));
+    Search search = { 0 };
+
+    fill_cluster(image, block, 2 * M, 0xff);
+    search.rig = qcow2_rig_new_with(image, "");
+    search.bh = aio_bh_new(test_ctx(), round_bh, &search);
+    aio_bh_schedule(search.bh);
+    test_run_co(search_entry, &search);
+    g_assert_cmpint(search.ret, ==, 0);
+    g_assert_cmpuint(search.found.first, ==, 16 * M);
+    g_assert_cmpuint(search.rounds, >=, 256);
+    aio_bh_free(search.bh);
+    qcow2_rig_free_broken(search.rig);
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -287,6 +394,9 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2/refcount/too-many", test_too_many);
     g_test_add_func("/qcow2/refcount/gaps", test_gaps);
     g_test_add_func("/qcow2/refcount/failing-writes", test_failing_writes);
+    g_test_add_func("/qcow2/refcount/block-shared", test_block_shared);
+    g_test_add_func("/qcow2/refcount/blocks-full", test_blocks_full);
+    g_test_add_func("/qcow2/refcount/long-search", test_long_search);
     ret = g_test_run();
     test_block_end();
     return ret;

@@ -3,11 +3,9 @@
  * Sees to it that no write hits tables that it does not mean, which happens
  * in images that are corrupt; and says so.
  *
- * How it works: one bit a cluster says that a table may be there. Pages of
- * bits are made where there are tables. Only for a cluster whose bit is set
- * are all tables gone through, one by one, to see what it is; when it is none
- * any more the bit is cleared. Behind the end of the map all are gone
- * through, too. The map is made when first needed and after larger changes.
+ * How it works: qcow2-overlap-map.c knows in which clusters there may be tables.
+ * Only for those are all tables gone through, one by one, to see what it is.
+ * The map is made when first needed and after larger changes.
  */
 #include "qcow2-write.h"
 
@@ -16,15 +14,9 @@
 
 #include "block/log.h"
 #include "qcow2-error.h"
+#include "qcow2-overlap-map.h"
 
-#define PAGE_BITS   12 /* clusters that a page is for: 512 bytes */
-#define PAGE_WORDS  ((1 << PAGE_BITS) / 64)
-#define MAX_PAGES   65536
-
-typedef struct Qcow2OverlapMap {
-    uint64_t **pages;  /* NULL: no table there */
-    uint64_t clusters; /* in the map */
-} Qcow2OverlapMap;
+#define SOME_CLUSTERS 65536
 
 /* --- going through the tables --- */
 
@@ -107,44 +99,12 @@ static unsigned check_tables(const Qcow2State *s, Range range)
 
 /* --- the map --- */
 
-static void map_set(Qcow2OverlapMap *map, uint64_t first, uint64_t last)
-{
-    for (uint64_t i = first; i <= last && i < map->clusters; i++) {
-        uint64_t **page = &map->pages[i >> PAGE_BITS];
-        unsigned bit = i & ((1 << PAGE_BITS) - 1);
-
-        if (!*page) {
-            *page = g_new0(uint64_t, PAGE_WORDS);
-        }
-        (*page)[bit / 64] |= 1ULL << (bit % 64);
-    }
-}
-
-static void map_clear(Qcow2OverlapMap *map, uint64_t cluster)
-{
-    unsigned bit = cluster & ((1 << PAGE_BITS) - 1);
-
-    map->pages[cluster >> PAGE_BITS][bit / 64] &= ~(1ULL << (bit % 64));
-}
-
-static bool map_get(const Qcow2OverlapMap *map, uint64_t cluster)
-{
-    const uint64_t *page;
-    unsigned bit = cluster & ((1 << PAGE_BITS) - 1);
-
-    if (cluster >= map->clusters) {
-        return true;
-    }
-    page = map->pages[cluster >> PAGE_BITS];
-    return page && (page[bit / 64] >> (bit % 64) & 1);
-}
-
 static void map_add(const Qcow2State *s, Qcow2OverlapMap *map,
                     uint64_t offset, uint64_t bytes)
 {
     if (bytes > 0 && offset + bytes > offset) {
-        map_set(map, offset >> s->cluster_bits,
-                (offset + bytes - 1) >> s->cluster_bits);
+        qcow2_overlap_map_add(map, offset >> s->cluster_bits,
+                              (offset + bytes - 1) >> s->cluster_bits);
     }
 }
 
@@ -161,7 +121,7 @@ static void map_add_entries(const Qcow2State *s, Qcow2OverlapMap *map,
 
 static void map_fill(const Qcow2State *s, Qcow2OverlapMap *map)
 {
-    map_set(map, 0, 0);
+    qcow2_overlap_map_add(map, 0, 0);
     map_add(s, map, s->l1_offset, s->l1_entries * sizeof(uint64_t));
     map_add_entries(s, map, s->l1, s->l1_entries, QCOW2_L1_OFFSET);
     map_add(s, map, s->reftable_offset,
@@ -178,33 +138,39 @@ static void map_fill(const Qcow2State *s, Qcow2OverlapMap *map)
     }
 }
 
-/* With room for the file to double. */
+static uint64_t count_from(const uint64_t *table, uint64_t entries,
+                           uint64_t mask, uint64_t offset)
+{
+    uint64_t count = 0;
+
+    for (uint64_t i = 0; i < entries; i++) {
+        count += (table[i] & mask) >= offset;
+    }
+    return count;
+}
+
+/* With room for the file to double, and for some tables more. */
 static Qcow2OverlapMap *map_new(BlockDriverState *bs)
 {
     const Qcow2State *s = bs->opaque;
-    Qcow2OverlapMap *map = g_new0(Qcow2OverlapMap, 1);
     uint64_t end = MAX(bs->file->total_bytes, s->write->used_end);
-    uint64_t pages = (end >> s->cluster_bits >> PAGE_BITS) * 2 + 16;
+    uint64_t near = MIN((end >> s->cluster_bits) * 2 + SOME_CLUSTERS,
+                        QCOW2_OVERLAP_MAP_MAX_NEAR);
+    uint64_t far_from = near << s->cluster_bits;
+    uint64_t far = n_snapshots(s);
+    Qcow2OverlapMap *map;
 
-    pages = MIN(pages, MAX_PAGES);
-    map->clusters = pages << PAGE_BITS;
-    map->pages = g_new0(uint64_t *, pages);
+    far += count_from(s->l1, s->l1_entries, QCOW2_L1_OFFSET, far_from);
+    far += count_from(s->reftable, s->reftable_entries,
+                      QCOW2_REFTABLE_OFFSET, far_from);
+    map = qcow2_overlap_map_new(near, far + far / 2);
     map_fill(s, map);
     return map;
 }
 
-static void map_free(Qcow2OverlapMap *map)
-{
-    for (uint64_t i = 0; i < map->clusters >> PAGE_BITS; i++) {
-        g_free(map->pages[i]);
-    }
-    g_free(map->pages);
-    g_free(map);
-}
-
 void qcow2_overlap_free(Qcow2WriteState *w)
 {
-    g_clear_pointer(&w->overlap_map, map_free);
+    g_clear_pointer(&w->overlap_map, qcow2_overlap_map_free);
 }
 
 void qcow2_overlap_changed(BlockDriverState *bs)
@@ -225,20 +191,25 @@ void qcow2_overlap_add(BlockDriverState *bs, uint64_t offset, uint64_t bytes)
     }
 }
 
+static bool is_outgrown(const Qcow2State *s, const Qcow2OverlapMap *map,
+                        uint64_t last)
+{
+    return last >= qcow2_overlap_map_near(map) &&
+           last < (uint64_t)s->write->used_end >> s->cluster_bits &&
+           qcow2_overlap_map_near(map) < QCOW2_OVERLAP_MAP_MAX_NEAR;
+}
+
 /* A map that the file has outgrown is made anew, as long as that helps. */
 static Qcow2OverlapMap *map_for(BlockDriverState *bs, uint64_t last)
 {
     Qcow2State *s = bs->opaque;
     Qcow2WriteState *w = s->write;
-    Qcow2OverlapMap *map = w->overlap_map;
 
-    if (map && last >= map->clusters &&
-        map->clusters < (uint64_t)MAX_PAGES << PAGE_BITS &&
-        last < (uint64_t)w->used_end >> s->cluster_bits) {
+    if (w->overlap_map && (is_outgrown(s, w->overlap_map, last) ||
+                           qcow2_overlap_map_is_full(w->overlap_map))) {
         qcow2_overlap_free(w);
-        map = NULL;
     }
-    if (!map) {
+    if (!w->overlap_map) {
         w->overlap_map = map_new(bs);
     }
     return w->overlap_map;
@@ -260,13 +231,14 @@ unsigned qcow2_overlaps(BlockDriverState *bs, unsigned ign, int64_t offset,
     for (uint64_t i = first; i <= last; i++) {
         unsigned found;
 
-        if (G_LIKELY(!map_get(map, i))) {
+        if (G_LIKELY(!qcow2_overlap_map_get(map, i))) {
             continue;
         }
+        s->write->overlap_scans++;
         found = check_tables(s, (Range){ i << s->cluster_bits,
                                          s->cluster_size });
-        if (!found && i < map->clusters) {
-            map_clear(map, i);
+        if (!found) {
+            qcow2_overlap_map_clear(map, i);
         }
         if (found & check) {
             return found & check;

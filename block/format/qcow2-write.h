@@ -259,6 +259,7 @@ struct Qcow2WriteState {
 
     /* qcow2-overlap.c */
     struct Qcow2OverlapMap *overlap_map; /* or NULL: to be made */
+    uint64_t overlap_scans;  /* times that all tables were gone through */
 };
 
 /* What has to be on the disk before the image is changed. Not under

@@ -37,6 +37,7 @@
  *     qcow2-snapshot-refcount.c  for all that an L1 table leads to
  *     qcow2-discard.c   discard          qcow2-zeroes.c  write-zeroes
  *     qcow2-overlap.c   no write to data hits metadata; the corrupt bit
+ *     qcow2-overlap-map.c  where metadata may be
  *     qcow2-create.c    new images; qcow2-create-options.c, qcow2-measure.c,
  *                       qcow2-fallocate.c, qcow2-backing.c
  *     qcow2-check.h     consistency: qcow2-check*.c, qcow2-rebuild.c

@@ -261,6 +261,27 @@ static void test_single(void)
     }
 }
 
+/* Far behind the end of the file, with a table farther still, as a hostile
+ * image has them: writes there do not go through all tables each time. */
+static void test_far_away(void)
+{
+    const int64_t far = INT64_C(1) << 44;
+    TestImage *image = qcow2_image_new("cluster_size=512", "64M");
+    int64_t l1 = qcow2_image_get64(image, 40);
+    Qcow2Rig *rig;
+
+    qcow2_image_set64(image, l1 + 8, (far + 512 * K) | QCOW2_COPIED);
+    rig = qcow2_rig_new_with(image, "");
+    g_assert_cmpuint(qcow2_overlaps(rig->bs, 0, 0, 1), ==,
+                     QCOW2_OL_MAIN_HEADER);
+    rig->s->write->overlap_scans = 0;
+    g_assert_cmpuint(qcow2_overlaps(rig->bs, 0, far, 512 * K), ==, 0);
+    g_assert_cmpuint(rig->s->write->overlap_scans, <=, 10);
+    g_assert_cmpuint(qcow2_overlaps(rig->bs, 0, far, 513 * K), ==,
+                     QCOW2_OL_ACTIVE_L2);
+    qcow2_rig_free_broken(rig);
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -282,6 +303,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2/overlap/broken", test_broken);
     g_test_add_func("/qcow2/overlap/unchecked", test_unchecked);
     g_test_add_func("/qcow2/overlap/single", test_single);
+    g_test_add_func("/qcow2/overlap/far-away", test_far_away);
     ret = g_test_run();
     test_block_end();
     return ret;

@@ -129,13 +129,14 @@ static int coroutine_fn add_from(BlockDriverState *bs, Qcow2BitmapMerge *m)
 static int coroutine_fn merge_locked(BlockDriverState *bs,
                                      Qcow2BitmapMerge *m)
 {
+    Qcow2State *s = bs->opaque;
     int ret = qcow2_bitmap_begin(bs, m->to);
 
     if (ret < 0) {
         return ret;
     }
     if (!m->to->pending) {
-        m->to->pending = qcow2_bits_new();
+        m->to->pending = qcow2_bits_new(&s->pending_bytes);
     }
     if (m->from != m->to) {
         ret = add_from(bs, m);

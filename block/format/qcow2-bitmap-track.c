@@ -8,18 +8,27 @@
  * marked as in use on the disk, after the last they are not: whoever finds
  * the mark in between knows that the bitmap misses something. Bitmaps that
  * are not enabled are left alone.
+ *
+ * An image may have 65535 bitmaps, each of which takes memory for each region
+ * of the disk that is written to. There is a limit to that: beyond it they
+ * are given up, and stay marked.
  */
 #include "qcow2-bitmap.h"
 
 #include <errno.h>
 #include <string.h>
 
+#include "block/log.h"
 #include "qcow2-error.h"
 
 #define MAX_TABLE_ENTRIES_AT_OPEN (1024 * 1024)
+#define MAX_PENDING_MIB 128 /* one bitmap of granularity 64K: 64 TiB */
 
 bool qcow2_bitmap_is_stale(const Qcow2Bitmap *bitmap)
 {
+    if (bitmap->lost) {
+        return true;
+    }
     if (bitmap->extra_bytes &&
         !(bitmap->flags & QCOW2_BITMAP_EXTRA_COMPATIBLE)) {
         return true;
@@ -52,7 +61,7 @@ void qcow2_bitmaps_start_tracking(BlockDriverState *bs)
         }
         s->tracking = true;
         if (!bitmap->pending) {
-            bitmap->pending = qcow2_bits_new();
+            bitmap->pending = qcow2_bits_new(&s->pending_bytes);
         }
     }
 }
@@ -64,6 +73,27 @@ void qcow2_bitmaps_update_tracking(BlockDriverState *bs)
     }
 }
 
+/* What they noted goes, the objects stay: one may be being stored. */
+static void give_up(BlockDriverState *bs)
+{
+    Qcow2State *s = bs->opaque;
+
+    for (unsigned i = 0; i < s->bitmaps->len; i++) {
+        Qcow2Bitmap *bitmap = s->bitmaps->pdata[i];
+
+        if (is_tracked(bs, bitmap)) {
+            bitmap->lost = true;
+            if (bitmap->pending) {
+                qcow2_bits_truncate(bitmap->pending, 0);
+            }
+        }
+    }
+    s->tracking = false;
+    log_warn("qcow2: '%s': dirty bitmaps take more than %u MiB of memory: "
+             "writes are not noted any more, the bitmaps stay marked as in "
+             "use", bs->node_name, MAX_PENDING_MIB);
+}
+
 void qcow2_bitmaps_note(BlockDriverState *bs, int64_t offset, int64_t bytes)
 {
     Qcow2State *s = bs->opaque;
@@ -71,6 +101,10 @@ void qcow2_bitmaps_note(BlockDriverState *bs, int64_t offset, int64_t bytes)
     for (unsigned i = 0; bytes > 0 && i < s->bitmaps->len; i++) {
         Qcow2Bitmap *bitmap = s->bitmaps->pdata[i];
 
+        if (s->pending_bytes > (int64_t)MAX_PENDING_MIB << 20) {
+            give_up(bs);
+            return;
+        }
         if ((bitmap->flags & QCOW2_BITMAP_AUTO) && bitmap->pending) {
             uint64_t first = offset >> bitmap->granularity_bits;
             uint64_t last = (offset + bytes - 1) >> bitmap->granularity_bits;
@@ -191,12 +225,16 @@ static int coroutine_fn mark(BlockDriverState *bs, Qcow2Bitmap *bitmap)
     return ret;
 }
 
-/* All that it holds is stable. */
+/* All that it holds is stable. One that is lost stays as it is. */
 static int coroutine_fn unmark(BlockDriverState *bs, Qcow2Bitmap *bitmap)
 {
-    int ret = qcow2_bitmap_write_flags(bs, bitmap,
-                                       bitmap->flags & ~QCOW2_BITMAP_IN_USE);
+    int ret;
 
+    if (bitmap->lost) {
+        return 0;
+    }
+    ret = qcow2_bitmap_write_flags(bs, bitmap,
+                                   bitmap->flags & ~QCOW2_BITMAP_IN_USE);
     bitmap->in_use = ret < 0;
     return ret;
 }

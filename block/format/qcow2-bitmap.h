@@ -45,6 +45,7 @@ typedef struct Qcow2Bitmap {
 
     Qcow2Bits *pending;        /* set, and not yet on the disk; or NULL */
     bool in_use;               /* it is we who have it in use */
+    bool lost;                 /* and it misses writes: in use it stays */
 } Qcow2Bitmap;
 
 void qcow2_bitmap_free(void *bitmap);

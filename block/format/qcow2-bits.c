@@ -17,19 +17,23 @@ struct Qcow2Bits {
     GHashTable *chunks; /* of BitsChunk, by index */
     BitsChunk *last;    /* used; or NULL */
     GArray *order;      /* of their indices, sorted; or NULL */
+    int64_t *total;     /* bytes of chunks, of all that share it */
 };
 
-Qcow2Bits *qcow2_bits_new(void)
+Qcow2Bits *qcow2_bits_new(int64_t *total)
 {
     Qcow2Bits *bits = g_new0(Qcow2Bits, 1);
 
     bits->chunks = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL,
                                          g_free);
+    bits->total = total;
     return bits;
 }
 
 void qcow2_bits_free(Qcow2Bits *bits)
 {
+    *bits->total -= (int64_t)(g_hash_table_size(bits->chunks) *
+                              sizeof(BitsChunk));
     g_clear_pointer(&bits->order, g_array_unref);
     g_hash_table_unref(bits->chunks);
     g_free(bits);
@@ -50,6 +54,7 @@ static BitsChunk *get_chunk(Qcow2Bits *bits, uint64_t index)
     chunk = g_hash_table_lookup(bits->chunks, &index);
     if (!chunk) {
         chunk = g_new0(BitsChunk, 1);
+        *bits->total += sizeof(BitsChunk);
         chunk->index = index;
         g_hash_table_insert(bits->chunks, &chunk->index, chunk);
         g_clear_pointer(&bits->order, g_array_unref);
@@ -98,6 +103,7 @@ void qcow2_bits_truncate(Qcow2Bits *bits, uint64_t first)
 
         if (start >= first) {
             g_hash_table_iter_remove(&iter);
+            *bits->total -= sizeof(BitsChunk);
             continue;
         }
         for (uint64_t i = first - start; i < CHUNK_BITS; i++) {

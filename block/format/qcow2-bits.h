@@ -12,8 +12,9 @@
 
 typedef struct Qcow2Bits Qcow2Bits;
 
-/* Context: any, like all here */
-Qcow2Bits *qcow2_bits_new(void);
+/* *total, which several may share and which outlives them, is kept at the
+ * bytes of memory that they take. Context: any, like all here */
+Qcow2Bits *qcow2_bits_new(int64_t *total);
 void qcow2_bits_free(Qcow2Bits *bits);
 
 /* Sets [first, first + count). Takes memory the first time only. */

@@ -210,6 +210,7 @@ typedef struct Qcow2State {
     uint64_t bitmap_directory_bytes;
     GPtrArray *bitmaps;          /* of Qcow2Bitmap; NULL: none, or not read */
     bool tracking;               /* writes have to be noted in some of them */
+    int64_t pending_bytes;       /* of memory with what they noted */
     bool bitmaps_in_use;         /* these are marked so on the disk: writing
                                     has begun */
 

@@ -4,6 +4,7 @@
  * Debian's tools and one by us: their bitmaps must be the same all the time.
  */
 #include "tests/lib/block.h"
+#include "tests/lib/faults.h"
 #include "tests/lib/qcow2-ops.h"
 
 #include <stdlib.h>
@@ -325,6 +326,49 @@ static void test_stale(void)
     qcow2_image_check(image);
 }
 
+/* Regions far from each other, for which two bitmaps take memory: until it is
+ * too much. Then they say that they miss something, now and afterwards. */
+static bool coroutine_fn note_much(BlockDriverState *bs, void *opaque,
+                                   GError **error)
+{
+    static char buf[512];
+    const Qcow2State *s = bs->opaque;
+    const int64_t region = 16 << 20, most = 128 << 20;
+    unsigned *noted = opaque;
+
+    g_assert_cmpint(bdrv_co_pwrite(bs, 0, sizeof(buf), buf, 0), ==, 0);
+    while (s->tracking) {
+        g_assert_cmpint(s->pending_bytes, <=, most + 5000);
+        qcow2_track_write(bs, *noted * region, 512);
+        ++*noted;
+    }
+    g_assert_cmpint(s->pending_bytes, ==, 0);
+    g_assert_cmpint(bdrv_co_pwrite(bs, 0, sizeof(buf), buf, 0), ==, 0);
+    g_assert_cmpint(s->pending_bytes, ==, 0);
+    return true;
+}
+
+static void test_too_much(void)
+{
+    g_autoptr(TestImage) image = qcow2_image_new("", "1T");
+    g_autofree char *bits = NULL;
+    unsigned noted = 0;
+
+    qcow2_ops_ok(qcow2_ops_bitmap(image, "add", "a", 512));
+    qcow2_ops_ok(qcow2_ops_bitmap(image, "add", "b", 512));
+    faults_capture_log();
+    qcow2_ops_ok(qcow2_ops_run(image, note_much, &noted));
+    g_assert_cmpuint(noted, >, 16000);
+    g_assert_cmpuint(faults_log_lines(), ==, 1);
+    g_assert_nonnull(strstr(faults_log_line(0), "take more than 128 MiB"));
+    bits = qcow2_image_run(image, "info", "@", NULL);
+    g_assert_nonnull(strstr(bits, "[0]: in-use"));
+    g_assert_nonnull(strstr(bits, "name: b"));
+    g_assert_null(strstr(strstr(bits, "[0]: in-use") + 1, "[0]: auto"));
+    qcow2_ops_ok(qcow2_ops_bitmap(image, "remove", "a", 0));
+    qcow2_image_check(image);
+}
+
 static void test_read_only(void)
 {
     g_autoptr(TestImage) image = qcow2_image_new("", "1M");
@@ -411,6 +455,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-bitmap/stale", test_stale);
     g_test_add_func("/qcow2-bitmap/read-only", test_read_only);
     g_test_add_func("/qcow2-bitmap/reopen", test_reopen);
+    g_test_add_func("/qcow2-bitmap/too-much", test_too_much);
     ret = g_test_run();
     test_block_end();
     return ret;

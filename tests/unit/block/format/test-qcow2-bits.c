@@ -21,7 +21,8 @@ static void test_random(void)
 {
     g_autofree uint8_t *model = g_malloc0(MODEL_BYTES);
     GRand *rand = g_rand_new_with_seed(20260);
-    Qcow2Bits *bits = qcow2_bits_new();
+    int64_t total = 0;
+    Qcow2Bits *bits = qcow2_bits_new(&total);
 
     for (unsigned n = 0; n < 300; n++) {
         uint64_t first = g_rand_int_range(rand, 0, MODEL_BYTES * 8);
@@ -47,13 +48,18 @@ static void test_random(void)
 
 static void test_next(void)
 {
-    Qcow2Bits *bits = qcow2_bits_new();
+    int64_t total = 0;
+    Qcow2Bits *bits = qcow2_bits_new(&total);
     uint8_t byte = 0x80;
 
     g_assert_true(qcow2_bits_empty(bits));
     g_assert_cmpuint(qcow2_bits_next(bits, 0), ==, UINT64_MAX);
     qcow2_bits_set(bits, UINT64_C(1) << 40, 1);
+    g_assert_cmpint(total, >=, 4096);
+    g_assert_cmpint(total, <, 5000);
     qcow2_bits_set(bits, 1000, 1);
+    qcow2_bits_set(bits, 1001, 1);
+    g_assert_cmpint(total, <, 10000);
     g_assert_cmpuint(qcow2_bits_next(bits, 0), <=, 125);
     g_assert_cmpuint(qcow2_bits_next(bits, 100000), <=, UINT64_C(1) << 37);
     g_assert_cmpuint(qcow2_bits_next(bits, UINT64_C(1) << 38), ==,
@@ -63,7 +69,10 @@ static void test_next(void)
     g_assert_false(qcow2_bits_or_into(bits, UINT64_C(1) << 37, 1, &byte));
     qcow2_bits_truncate(bits, 0);
     g_assert_true(qcow2_bits_empty(bits));
+    g_assert_cmpint(total, ==, 0);
+    qcow2_bits_set(bits, 5, 1);
     qcow2_bits_free(bits);
+    g_assert_cmpint(total, ==, 0);
 }
 
 int main(int argc, char **argv)

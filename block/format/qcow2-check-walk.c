@@ -113,12 +113,21 @@ static bool is_ambiguous_l1(Qcow2Check *check, const Qcow2TableUse *before,
     return false;
 }
 
-static Qcow2TableUse *note_use(GHashTable *by_offset, uint64_t offset,
-                               bool active)
+/* With what the allocator and the tables that find it take, about. */
+#define USE_BYTES ((int64_t)sizeof(Qcow2TableUse) + 80)
+
+/* NULL: there is no room. */
+static Qcow2TableUse *note_use(Qcow2Check *check, GHashTable *by_offset,
+                               uint64_t offset, bool active)
 {
     Qcow2TableUse *use = g_hash_table_lookup(by_offset, &offset);
 
     if (!use) {
+        if (check->room < USE_BYTES) {
+            return NULL;
+        }
+        check->room -= USE_BYTES;
+        check->now.uses++;
         use = g_new0(Qcow2TableUse, 1);
         use->offset = offset;
         g_hash_table_insert(by_offset, &use->offset, use);
@@ -141,17 +150,20 @@ typedef struct L1Check {
 } L1Check;
 
 /* The one or two clusters that it touches. */
-static void count_l2(Qcow2Check *check, uint64_t offset)
+static int count_l2(Qcow2Check *check, uint64_t offset)
 {
     const Qcow2State *s = check->bs->opaque;
+    int ret;
 
-    if (!qcow2_check_beyond(check, offset, s->cluster_size)) {
-        qcow2_counts_add(check->now.l2, offset >> s->cluster_bits, 1);
-        if (qcow2_offset_in_cluster(s, offset)) {
-            qcow2_counts_add(check->now.l2, (offset >> s->cluster_bits) + 1,
-                             1);
-        }
+    if (qcow2_check_beyond(check, offset, s->cluster_size)) {
+        return 0;
     }
+    ret = qcow2_counts_add(check->now.l2, offset >> s->cluster_bits, 1);
+    if (ret == 0 && qcow2_offset_in_cluster(s, offset)) {
+        ret = qcow2_counts_add(check->now.l2,
+                               (offset >> s->cluster_bits) + 1, 1);
+    }
+    return ret;
 }
 
 static bool overlaps(const Qcow2State *s, uint64_t cluster, uint64_t offset,
@@ -180,12 +192,15 @@ static int use_l2(L1Check *c, uint64_t offset)
 {
     Qcow2WalkResult *now = &c->check->now;
     const Qcow2State *s = c->check->bs->opaque;
-    Qcow2TableUse *use = note_use(now->by_offset, offset, c->active);
+    Qcow2TableUse *use = note_use(c->check, now->by_offset, offset,
+                                  c->active);
 
+    if (!use || count_l2(c->check, offset) < 0) {
+        return -ENOMEM;
+    }
     if (use->times == 1) {
         g_ptr_array_add(now->tables, use);
     }
-    count_l2(c->check, offset);
     return qcow2_check_use(c->check, offset, s->cluster_size, 1);
 }
 
@@ -319,9 +334,9 @@ static int coroutine_fn walk_l1(L1Check *c)
         check->out->check_errors++;
         return ret;
     }
-    c->use = note_use(check->now.l1, c->offset, c->active);
+    c->use = note_use(check, check->now.l1, c->offset, c->active);
     c->fix = may_fix_l1(c);
-    ret = check_l1_entries(c);
+    ret = c->use ? check_l1_entries(c) : -ENOMEM;
     if (ret == 0 && c->dirty) {
         ret = write_l1(c);
     }
@@ -509,7 +524,9 @@ static int coroutine_fn check_block(Qcow2Check *check, uint64_t index)
     } else if (cluster >= check->file_clusters) {
         return check_block_outside(check, index, offset);
     } else {
-        qcow2_counts_add(check->now.blocks, cluster, 1);
+        if (qcow2_counts_add(check->now.blocks, cluster, 1) < 0) {
+            return -ENOMEM;
+        }
         /* that cannot be told from 1 where counts do not go beyond it */
         check->rebuild |= check->mode == QCOW2_WALK_FIX &&
                           qcow2_counts_get(check->now.counts, cluster) > 0;
@@ -563,8 +580,10 @@ static int coroutine_fn walk_all(Qcow2Check *check)
     return ret == 0 ? walk_refcounts(check) : ret;
 }
 
-void qcow2_walk_result_clear(Qcow2WalkResult *result)
+void qcow2_walk_result_clear(Qcow2Check *check, Qcow2WalkResult *result)
 {
+    check->room += result->uses * USE_BYTES;
+    result->uses = 0;
     g_clear_pointer(&result->counts, qcow2_counts_free);
     g_clear_pointer(&result->l2, qcow2_counts_free);
     g_clear_pointer(&result->blocks, qcow2_counts_free);
@@ -583,12 +602,13 @@ int coroutine_fn qcow2_check_walk(Qcow2Check *check)
     const Qcow2State *s = check->bs->opaque;
     BlockCheck *out = check->out;
 
-    qcow2_walk_result_clear(&check->now);
+    qcow2_walk_result_clear(check, &check->now);
     check->now.counts =
         qcow2_counts_new(check->mode == QCOW2_WALK_QUIET ? UINT64_MAX
-                                                         : s->refcount_max);
-    check->now.blocks = qcow2_counts_new(UINT64_MAX);
-    check->now.l2 = qcow2_counts_new(UINT64_MAX);
+                                                         : s->refcount_max,
+                         &check->room);
+    check->now.blocks = qcow2_counts_new(UINT64_MAX, &check->room);
+    check->now.l2 = qcow2_counts_new(UINT64_MAX, &check->room);
     check->now.tables = g_ptr_array_new();
     check->now.by_offset = table_uses_new();
     check->now.l1 = table_uses_new();

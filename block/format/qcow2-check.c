@@ -241,7 +241,7 @@ static int coroutine_fn walk_and_fix(Qcow2Check *check)
     check->mode = QCOW2_WALK_FIX;
     ret = qcow2_check_walk(check);
     check->mode = QCOW2_WALK_REPORT;
-    qcow2_walk_result_clear(&check->before);
+    qcow2_walk_result_clear(check, &check->before);
     return ret;
 }
 
@@ -438,6 +438,16 @@ static int coroutine_fn check_and_mark(Qcow2Check *check)
     return ret;
 }
 
+static bool check_failed(int ret, int64_t room, GError **error)
+{
+    if (ret == -ENOMEM) {
+        return qcow2_error(error, "Checking it takes more memory than there "
+                           "is, or than the %" PRId64 " MiB that an image of "
+                           "its size should need", room >> 20);
+    }
+    return qcow2_error(error, "%s", g_strerror(-ret));
+}
+
 bool coroutine_fn qcow2_co_check(BlockDriverState *bs, BlockCheck *out,
                                  GError **error)
 {
@@ -449,6 +459,7 @@ bool coroutine_fn qcow2_co_check(BlockDriverState *bs, BlockCheck *out,
         .block_index = UINT64_MAX,
         .file_bytes = bs->file->total_bytes,
     };
+    int64_t room = qcow2_counts_room(bs);
     int ret;
 
     if (out->fix && !qcow2_may_change(bs, error)) {
@@ -461,11 +472,12 @@ bool coroutine_fn qcow2_co_check(BlockDriverState *bs, BlockCheck *out,
     if (ret < 0) {
         return qcow2_error(error, "%s", g_strerror(-ret));
     }
+    check.room = room;
     check.block = g_malloc(s->cluster_size);
     check.file_clusters = qcow2_size_to_clusters(s, check.file_bytes);
     out->total_clusters = qcow2_size_to_clusters(s, bs->total_bytes);
     ret = check_and_mark(&check);
-    qcow2_walk_result_clear(&check.now);
+    qcow2_walk_result_clear(&check, &check.now);
     g_free(check.block);
-    return ret == 0 || qcow2_error(error, "%s", g_strerror(-ret));
+    return ret == 0 || check_failed(ret, room, error);
 }

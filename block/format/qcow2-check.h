@@ -42,6 +42,7 @@ typedef struct Qcow2WalkResult {
     GPtrArray *tables;      /* of Qcow2TableUse, L2, as they were found */
     GHashTable *by_offset;  /* the same */
     GHashTable *l1;         /* of Qcow2TableUse, by offset */
+    unsigned uses;          /* Qcow2TableUse there are */
 } Qcow2WalkResult;
 
 typedef struct Qcow2Check {
@@ -50,6 +51,7 @@ typedef struct Qcow2Check {
     Qcow2WalkMode mode;
     Qcow2WalkResult now;
     Qcow2WalkResult before; /* of the quiet walk, while it is being mended */
+    int64_t room;          /* bytes of memory that it may still take */
     int64_t file_bytes;
     uint64_t file_clusters;
     uint64_t highest;      /* cluster in use */
@@ -86,7 +88,8 @@ bool qcow2_check_broken(Qcow2Check *check, bool fix, const char *prefix,
  * check->mode. 0, or a negative errno that ends the check.
  */
 int coroutine_fn qcow2_check_walk(Qcow2Check *check);
-void qcow2_walk_result_clear(Qcow2WalkResult *result);
+/* Of @check, which gets the room back. */
+void qcow2_walk_result_clear(Qcow2Check *check, Qcow2WalkResult *result);
 
 /* Counts the clusters of [offset, offset + bytes) @times more. */
 int qcow2_check_use(Qcow2Check *check, uint64_t offset, uint64_t bytes,

@@ -4,40 +4,54 @@
  *
  * Chunks are small because a hostile image may refer to clusters far from
  * each other: an entry of 8 bytes in a table then costs no more than a chunk.
+ * Nearly all counts are 0 or 1: they are bytes, until one of a chunk is more
+ * than that can say.
  */
 #include "qcow2-counts.h"
 
 #include <errno.h>
 #include <glib.h>
 
-#define CHUNK_BITS 9
+#define CHUNK_BITS 7
 #define CHUNK_COUNTS (1 << CHUNK_BITS)
-#define MAX_BYTES (INT64_C(4) << 30)
+#define WIDE_BYTES (CHUNK_COUNTS * (int64_t)sizeof(uint64_t))
 
 typedef struct CountsChunk {
     uint64_t index;      /* of its first cluster, in chunks */
+    uint64_t *wide;      /* the counts; NULL: they are in bytes */
     unsigned used;       /* counts that are not 0 */
-    uint64_t counts[];   /* really of 2 or 8 bytes */
+    uint8_t bytes[CHUNK_COUNTS];
 } CountsChunk;
+
+/* With what malloc, the hash table and the order take for it, about. */
+#define CHUNK_BYTES ((int64_t)sizeof(CountsChunk) + 64)
 
 struct Qcow2Counts {
     uint64_t max;
-    unsigned bytes;      /* of a count */
-    int64_t total_bytes;
+    int64_t *room;       /* bytes that are left, to all that share it */
+    int64_t taken;       /* of it, by this one */
     GHashTable *chunks;  /* by index */
     GPtrArray *order;    /* the same chunks; sorted unless @unsorted */
     bool unsorted;
     CountsChunk *last;   /* looked up; or NULL */
 };
 
-Qcow2Counts *qcow2_counts_new(uint64_t max)
+static void chunk_free(void *opaque)
+{
+    CountsChunk *chunk = opaque;
+
+    g_free(chunk->wide);
+    g_free(chunk);
+}
+
+Qcow2Counts *qcow2_counts_new(uint64_t max, int64_t *room)
 {
     Qcow2Counts *counts = g_new0(Qcow2Counts, 1);
 
     counts->max = max;
-    counts->bytes = max <= UINT16_MAX ? 2 : 8;
+    counts->room = room;
     counts->chunks = g_hash_table_new(g_int64_hash, g_int64_equal);
-    counts->order = g_ptr_array_new_with_free_func(g_free);
+    counts->order = g_ptr_array_new_with_free_func(chunk_free);
     return counts;
 }
 
@@ -45,7 +59,18 @@ void qcow2_counts_free(Qcow2Counts *counts)
 {
     g_hash_table_unref(counts->chunks);
     g_ptr_array_unref(counts->order);
+    *counts->room += counts->taken;
     g_free(counts);
+}
+
+static bool take_room(Qcow2Counts *counts, int64_t bytes)
+{
+    if (*counts->room < bytes) {
+        return false;
+    }
+    *counts->room -= bytes;
+    counts->taken += bytes;
+    return true;
 }
 
 static CountsChunk *find_chunk(Qcow2Counts *counts, uint64_t cluster)
@@ -65,14 +90,14 @@ static CountsChunk *find_chunk(Qcow2Counts *counts, uint64_t cluster)
 
 static CountsChunk *make_chunk(Qcow2Counts *counts, uint64_t cluster)
 {
-    size_t bytes = sizeof(CountsChunk) + counts->bytes * CHUNK_COUNTS;
     CountsChunk *chunk = find_chunk(counts, cluster);
     GPtrArray *order = counts->order;
 
-    if (chunk || counts->total_bytes + (int64_t)bytes > MAX_BYTES) {
+    if (chunk) {
         return chunk;
     }
-    chunk = g_try_malloc0(bytes);
+    chunk = take_room(counts, CHUNK_BYTES) ? g_try_new0(CountsChunk, 1)
+                                           : NULL;
     if (!chunk) {
         return NULL;
     }
@@ -84,40 +109,53 @@ static CountsChunk *make_chunk(Qcow2Counts *counts, uint64_t cluster)
     }
     g_ptr_array_add(order, chunk);
     g_hash_table_insert(counts->chunks, &chunk->index, chunk);
-    counts->total_bytes += bytes;
     counts->last = chunk;
     return chunk;
 }
 
-static uint64_t chunk_get(const Qcow2Counts *counts, const CountsChunk *chunk,
-                          unsigned i)
+static uint64_t chunk_get(const CountsChunk *chunk, unsigned i)
 {
-    return counts->bytes == 2 ? ((const uint16_t *)chunk->counts)[i]
-                              : chunk->counts[i];
+    return chunk->wide ? chunk->wide[i] : chunk->bytes[i];
 }
 
 uint64_t qcow2_counts_get(Qcow2Counts *counts, uint64_t cluster)
 {
     const CountsChunk *chunk = find_chunk(counts, cluster);
 
-    return chunk ? chunk_get(counts, chunk, cluster % CHUNK_COUNTS) : 0;
+    return chunk ? chunk_get(chunk, cluster % CHUNK_COUNTS) : 0;
 }
 
-static void chunk_set(const Qcow2Counts *counts, CountsChunk *chunk,
-                      unsigned i, uint64_t count)
+static bool make_wide(Qcow2Counts *counts, CountsChunk *chunk)
 {
-    if (counts->bytes == 2) {
-        ((uint16_t *)chunk->counts)[i] = count;
-    } else {
-        chunk->counts[i] = count;
+    if (!take_room(counts, WIDE_BYTES)) {
+        return false;
     }
+    chunk->wide = g_try_new(uint64_t, CHUNK_COUNTS);
+    for (unsigned i = 0; chunk->wide && i < CHUNK_COUNTS; i++) {
+        chunk->wide[i] = chunk->bytes[i];
+    }
+    return chunk->wide;
+}
+
+static bool chunk_set(Qcow2Counts *counts, CountsChunk *chunk, unsigned i,
+                      uint64_t count)
+{
+    if (!chunk->wide && count > UINT8_MAX && !make_wide(counts, chunk)) {
+        return false;
+    }
+    if (chunk->wide) {
+        chunk->wide[i] = count;
+    } else {
+        chunk->bytes[i] = count;
+    }
+    return true;
 }
 
 int qcow2_counts_take(Qcow2Counts *counts, uint64_t cluster)
 {
     CountsChunk *chunk = find_chunk(counts, cluster);
     unsigned i = cluster % CHUNK_COUNTS;
-    uint64_t count = chunk ? chunk_get(counts, chunk, i) : 0;
+    uint64_t count = chunk ? chunk_get(chunk, i) : 0;
 
     if (count == 0) {
         return -ERANGE;
@@ -136,12 +174,14 @@ int qcow2_counts_add(Qcow2Counts *counts, uint64_t cluster, uint64_t times)
     if (!chunk) {
         return -ENOMEM;
     }
-    count = chunk_get(counts, chunk, i);
+    count = chunk_get(chunk, i);
     if (times > counts->max - count) {
         return -ERANGE;
     }
+    if (!chunk_set(counts, chunk, i, count + times)) {
+        return -ENOMEM;
+    }
     chunk->used += count == 0 && times > 0;
-    chunk_set(counts, chunk, i, count + times);
     return 0;
 }
 
@@ -150,7 +190,7 @@ void qcow2_counts_clear(Qcow2Counts *counts, uint64_t cluster)
     CountsChunk *chunk = find_chunk(counts, cluster);
     unsigned i = cluster % CHUNK_COUNTS;
 
-    if (chunk && chunk_get(counts, chunk, i)) {
+    if (chunk && chunk_get(chunk, i)) {
         chunk->used--;
         chunk_set(counts, chunk, i, 0);
     }
@@ -187,11 +227,10 @@ static unsigned lower_bound(Qcow2Counts *counts, uint64_t index)
 }
 
 /* In its chunk, from index @i on; UINT64_MAX: there is none. */
-static uint64_t next_in_chunk(const Qcow2Counts *counts,
-                              const CountsChunk *chunk, unsigned i)
+static uint64_t next_in_chunk(const CountsChunk *chunk, unsigned i)
 {
     for (; chunk->used > 0 && i < CHUNK_COUNTS; i++) {
-        if (chunk_get(counts, chunk, i)) {
+        if (chunk_get(chunk, i)) {
             return (chunk->index << CHUNK_BITS) + i;
         }
     }
@@ -201,8 +240,7 @@ static uint64_t next_in_chunk(const Qcow2Counts *counts,
 uint64_t qcow2_counts_next(Qcow2Counts *counts, uint64_t cluster)
 {
     const CountsChunk *chunk = find_chunk(counts, cluster);
-    uint64_t found = chunk ? next_in_chunk(counts, chunk,
-                                           cluster % CHUNK_COUNTS)
+    uint64_t found = chunk ? next_in_chunk(chunk, cluster % CHUNK_COUNTS)
                            : UINT64_MAX;
     unsigned at;
 
@@ -211,7 +249,7 @@ uint64_t qcow2_counts_next(Qcow2Counts *counts, uint64_t cluster)
     }
     at = lower_bound(counts, (cluster >> CHUNK_BITS) + 1);
     for (; at < counts->order->len && found == UINT64_MAX; at++) {
-        found = next_in_chunk(counts, counts->order->pdata[at], 0);
+        found = next_in_chunk(counts->order->pdata[at], 0);
     }
     return found;
 }

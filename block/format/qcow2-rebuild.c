@@ -281,6 +281,17 @@ int coroutine_fn qcow2_co_rebuild_refcounts(BlockDriverState *bs,
 
 /* --- the counts that there are --- */
 
+/* 8 bytes a cluster come to the two walks of a check that mends. What is not
+ * in the file, an image could say without end. */
+int64_t qcow2_counts_room(BlockDriverState *bs)
+{
+    const Qcow2State *s = bs->opaque;
+    int64_t bytes = bdrv_allocated_bytes(bs->file);
+
+    return (s->check_room ? s->check_room : QCOW2_COUNTS_ROOM) +
+           (MAX(bytes, 0) >> s->cluster_bits) * 8;
+}
+
 static int copy_block(const Qcow2State *s, const void *block,
                       Qcow2Counts *counts, uint64_t *cluster, uint64_t *count)
 {

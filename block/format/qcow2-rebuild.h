@@ -37,6 +37,10 @@ int coroutine_fn qcow2_co_rebuild_refcounts(BlockDriverState *bs,
                                             Qcow2Counts *counts,
                                             const char **what);
 
+/* Bytes of memory that counting the clusters of @bs may take: at least
+ * QCOW2_COUNTS_ROOM, and what the size of its file gives reason for. */
+int64_t qcow2_counts_room(BlockDriverState *bs);
+
 /*
  * Adds all counts of the image to @counts: 0, -EIO, -ENOMEM or, with *cluster
  * and *count where one is above the maximum, -ERANGE. Under s->lock.

@@ -91,6 +91,7 @@ bool coroutine_fn qcow2_co_set_refcount_order(BlockDriverState *bs,
 {
     Qcow2State *s = bs->opaque;
     unsigned bits = 1U << order;
+    int64_t room = qcow2_counts_room(bs);
     Qcow2Counts *counts;
     int ret = qcow2_co_settle(bs);
     bool ok;
@@ -99,7 +100,7 @@ bool coroutine_fn qcow2_co_set_refcount_order(BlockDriverState *bs,
         return qcow2_error_errno(error, ret,
                                  "Failed to flush the refblock cache");
     }
-    counts = qcow2_counts_new(UINT64_MAX >> (64 - bits));
+    counts = qcow2_counts_new(UINT64_MAX >> (64 - bits), &room);
     co_mutex_lock(&s->lock);
     ok = copy_counts(bs, counts, bits, error) &&
          replace_tables(bs, order, counts, error);

@@ -43,6 +43,7 @@ typedef struct Qcow2Unused {
 struct Qcow2Switch {
     BlockDriverState *bs;
     Qcow2Counts *counts;  /* as they are going to be */
+    int64_t room;         /* for more of them */
     GArray *unused;       /* of Qcow2Unused: counted once too often there */
     uint64_t free_hint;   /* no cluster below it that is free */
     void *l2;             /* a table that is looked at */
@@ -57,7 +58,8 @@ int coroutine_fn qcow2_co_switch_begin(BlockDriverState *bs,
 
     *sw = g_new0(Qcow2Switch, 1);
     (*sw)->bs = bs;
-    (*sw)->counts = qcow2_counts_new(s->refcount_max);
+    (*sw)->room = qcow2_counts_room(bs);
+    (*sw)->counts = qcow2_counts_new(s->refcount_max, &(*sw)->room);
     (*sw)->unused = g_array_new(false, false, sizeof(Qcow2Unused));
     (*sw)->l2 = g_try_malloc(s->cluster_size);
     if (!(*sw)->l2) {

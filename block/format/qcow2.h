@@ -227,6 +227,7 @@ typedef struct Qcow2State {
     bool use_lazy_refcounts;
     bool pass_discard[QCOW2_DISCARD__COUNT];
     bool discard_no_unref;
+    int64_t check_room;          /* see QCOW2_COUNTS_ROOM; tests set less */
     bool for_check;              /* opened to be checked: repair nothing on
                                     the way in, and open what is corrupt */
 

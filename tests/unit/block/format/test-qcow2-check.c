@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-#include "block/format/qcow2-format.h"
+#include "block/format/qcow2.h"
 
 #define FIX_ALL (BLOCK_CHECK_FIX_LEAKS | BLOCK_CHECK_FIX_ERRORS)
 
@@ -369,6 +369,46 @@ static void test_broken_bitmap(void)
     g_assert_null(strstr(bits, "name: bad"));
 }
 
+/* --- images that would take too much memory --- */
+
+static bool coroutine_fn check_small(BlockDriverState *bs, void *opaque,
+                                     GError **error)
+{
+    static const unsigned fixes[] = { 0, FIX_ALL };
+    Qcow2State *s = bs->opaque;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(fixes); i++) {
+        BlockCheck check = { .fix = fixes[i], .report = opaque };
+
+        s->check_room = 256 << 10;
+        g_assert_false(qcow2_co_check(bs, &check, error));
+        g_assert_cmpint(check.check_errors, >, 0);
+        g_assert_nonnull(strstr((*error)->message, "takes more memory"));
+        g_clear_error(error);
+    }
+    s->check_room = 2 << 20;
+    return qcow2_co_check(bs, &(BlockCheck){ .report = opaque }, error);
+}
+
+static void no_line(void *opaque, const char *line)
+{
+}
+
+/* 2048 tables of zeroes far from each other, in a file that is nearly all
+ * hole: half a kilobyte for each is what it may come to. */
+static void test_memory(void)
+{
+    g_autoptr(TestImage) image = qcow2_image_new("cluster_size=512", "64M");
+    uint64_t l1 = qcow2_image_get64(image, AT_L1_OFFSET);
+    const uint64_t first = 1 << 20, apart = 256 << 10, tables = 2048;
+
+    qcow2_image_set64(image, first + tables * apart, 0);
+    for (unsigned i = 0; i < tables; i++) {
+        qcow2_image_set64(image, l1 + i * 8, (first + i * apart) | COPIED);
+    }
+    qcow2_ops_ok(qcow2_ops_run(image, check_small, no_line));
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -399,6 +439,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-check/too-many-snapshots",
                     test_too_many_snapshots);
     g_test_add_func("/qcow2-check/broken-bitmap", test_broken_bitmap);
+    g_test_add_func("/qcow2-check/memory", test_memory);
     ret = g_test_run();
     test_block_end();
     return ret;

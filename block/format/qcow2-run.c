@@ -380,24 +380,30 @@ static void coroutine_fn cow_entry(void *opaque)
     start_queued(w);
 }
 
-static bool start_copy(Qcow2WriteState *w, Qcow2Run *run)
+static bool may_copy(const Qcow2WriteState *w, const Qcow2Run *run)
 {
-    int64_t bytes = gap_bytes(run);
-
-    if (w->cow_bytes > 0 && w->cow_bytes + bytes > COW_BYTES) {
-        return false;
-    }
-    w->cow_bytes += bytes;
-    run->in_flight++;
-    coroutine_enter(coroutine_new(cow_entry, run));
-    return true;
+    return w->cow_bytes == 0 || w->cow_bytes + gap_bytes(run) <= COW_BYTES;
 }
 
+/* Where there is no memory for it, it has ended when this returns. */
+static void start_copy(Qcow2WriteState *w, Qcow2Run *run)
+{
+    w->cow_bytes += gap_bytes(run);
+    run->in_flight++;
+    coroutine_enter(coroutine_new(cow_entry, run));
+}
+
+/* One that ends at once comes back here: the others are the loop's then. */
 static void start_queued(Qcow2WriteState *w)
 {
-    while (w->cow_queue.head && start_copy(w, w->cow_queue.head)) {
-        qcow2_run_list_take(&w->cow_queue);
+    if (w->cow_starting) {
+        return;
     }
+    w->cow_starting = true;
+    while (w->cow_queue.head && may_copy(w, w->cow_queue.head)) {
+        start_copy(w, qcow2_run_list_take(&w->cow_queue));
+    }
+    w->cow_starting = false;
 }
 
 /* --- all of them --- */
@@ -411,7 +417,8 @@ void qcow2_run_submit(Qcow2Run *run)
         send_pieces(run);
     } else if (run->zero_source) {
         send_whole(run);
-    } else if (w->cow_queue.head || !start_copy(w, run)) {
+    } else {
         qcow2_run_list_add(&w->cow_queue, run);
+        start_queued(w);
     }
 }

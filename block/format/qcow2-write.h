@@ -230,6 +230,7 @@ struct Qcow2WriteState {
     Qcow2RunList done;       /* data is on its way no more: to be linked */
     Qcow2RunList cow_queue;  /* wait for memory to copy through */
     int64_t cow_bytes;       /* in use for that */
+    bool cow_starting;       /* somebody is taking them from there */
 
     GArray *l1_dirty;        /* qcow2-l2.c: of unsigned: entries that are not
                                 on the disk yet */

@@ -449,6 +449,53 @@ static void test_file_length(void)
     qcow2_rig_free(rig);
 }
 
+/* Copies that wait for memory, and then there is none: each of the requests
+ * fails once, and what was there is there. The alignment is one that no
+ * allocator has. */
+static void test_no_memory(void)
+{
+    enum { N = 16 };
+    TestImage *image = qcow2_image_new("cluster_size=2M", "64M");
+    TestRequest tests[N] = { 0 };
+    static char data[4 * K + 1];
+    BlockLimits *limits;
+    Qcow2Rig *rig;
+
+    qcow2_image_io(image, "write -P 1 0 64M", NULL);
+    g_free(qcow2_image_run(image, "snapshot", "-c", "a", "@", NULL));
+    rig = qcow2_rig_new_with(image, "");
+    limits = &rig->s->data_file->limits;
+    g_assert_cmpint(qcow2_rig_write(rig, 62 * M, 4 * K, 9), ==, 0);
+    test_disk_hold(rig->disk, BLOCK_READ);
+    for (unsigned i = 0; i < N; i++) {
+        tests[i].iov = (struct iovec){ data + 1, 4 * K };
+        tests[i].req.op = BLOCK_WRITE;
+        tests[i].req.offset = i * 2 * M + 4 * K;
+        tests[i].req.bytes = 4 * K;
+        tests[i].req.iov = &tests[i].iov;
+        tests[i].req.niov = 1;
+        test_submit(rig->bs, &tests[i]);
+    }
+    while (!rig->s->write->cow_queue.head) {
+        aio_poll(test_ctx(), true);
+    }
+    limits->memory_alignment = 3 * 4096;
+    test_disk_release(rig->disk);
+    for (unsigned i = 0; i < N; i++) {
+        g_assert_cmpint(test_wait(&tests[i]), ==, -ENOMEM);
+    }
+    limits->memory_alignment = 1;
+    g_assert_cmpint(rig->s->write->cow_bytes, ==, 0);
+    qcow2_rig_expect(rig, 0, N * 2 * M, 1);
+    for (unsigned i = 0; i < N; i++) {
+        g_assert_cmpint(qcow2_rig_write(rig, i * 2 * M + 4 * K, 4 * K, 5),
+                        ==, 0);
+        qcow2_rig_expect(rig, i * 2 * M, 4 * K, 1);
+        qcow2_rig_expect(rig, i * 2 * M + 4 * K, 4 * K, 5);
+    }
+    qcow2_rig_free(rig);
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -476,6 +523,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2/write/lazy-first-fails", test_lazy_first_fails);
     g_test_add_func("/qcow2/write/no-space", test_no_space);
     g_test_add_func("/qcow2/write/file-length", test_file_length);
+    g_test_add_func("/qcow2/write/no-memory", test_no_memory);
     ret = g_test_run();
     test_block_end();
     return ret;

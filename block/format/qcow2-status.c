@@ -8,7 +8,7 @@
  * which costs system calls, is decided once: by whether there are many more
  * clusters in use than the file takes on its disk.
  */
-#include "qcow2.h"
+#include "qcow2-write.h"
 
 /* Bits of BlockStatus by Qcow2Kind. What has a host offset gets that, too. */
 static const unsigned kind_flags[] = {
@@ -28,39 +28,76 @@ static bool has_place(const Qcow2Extent *extent)
            (extent->kind == QCOW2_UNALLOCATED && extent->host);
 }
 
-/* In steps, so that others get at the tables as well. */
+/* In steps, so that others get at the tables as well, and now and then the
+ * rest of the thread does something. With more clusters than 16 TiB have of
+ * 64 KiB it is not worth it: as if there were holes. */
 #define COUNT_AT_A_TIME 4096
+#define GIVE_WAY_AFTER  65536
+#define COUNT_AT_MOST   (UINT64_C(1) << 28)
 
-static int coroutine_fn count_used(BlockDriverState *bs, uint64_t first,
-                                   uint64_t end, uint64_t *used)
+typedef struct UsedCount {
+    uint64_t next;   /* cluster to be looked at */
+    uint64_t end;
+    uint64_t used;
+    uint64_t looked; /* at so many */
+} UsedCount;
+
+/* Some, of one refcount block; or the whole region that has none. */
+static int coroutine_fn count_some(BlockDriverState *bs, UsedCount *count)
 {
     Qcow2State *s = bs->opaque;
-    uint64_t refcount;
-    int ret = 0;
+    uint64_t mask = (1ULL << s->refcount_block_bits) - 1;
+    uint64_t end = MIN((count->next | mask) + 1, count->end);
+    int64_t offset = qcow2_co_refblock_offset(bs, count->next);
+    void *block;
+    int ret;
 
-    co_mutex_lock(&s->lock);
-    for (uint64_t i = first; i < end && ret == 0; i++) {
-        ret = qcow2_co_get_refcount(bs, i, &refcount);
-        *used += ret == 0 && refcount > 0;
+    if (offset <= 0) {
+        count->next = end;
+        count->looked++;
+        return offset;
     }
-    co_mutex_unlock(&s->lock);
-    return ret;
+    ret = qcow2_cache_get(s->refcount_cache, offset, &block);
+    if (ret < 0) {
+        return ret;
+    }
+    end = MIN(end, count->next + COUNT_AT_A_TIME);
+    for (uint64_t i = count->next; i < end; i++) {
+        count->used += qcow2_refcount_at(s, block, i & mask) > 0;
+    }
+    qcow2_cache_put(s->refcount_cache, &block);
+    count->looked += end - count->next;
+    count->next = end;
+    return 0;
 }
 
 static bool coroutine_fn uses_at_least(BlockDriverState *bs, uint64_t least)
 {
-    const Qcow2State *s = bs->opaque;
-    uint64_t clusters = qcow2_size_to_clusters(s, bs->file->total_bytes);
-    uint64_t used = 0;
+    Qcow2State *s = bs->opaque;
+    uint64_t counted = (uint64_t)s->reftable_entries << s->refcount_block_bits;
+    UsedCount count = {
+        .end = MIN(qcow2_size_to_clusters(s, bs->file->total_bytes), counted),
+    };
+    uint64_t next_turn = GIVE_WAY_AFTER;
 
-    for (uint64_t i = 0; i < clusters && used < least;
-         i += COUNT_AT_A_TIME) {
-        if (count_used(bs, i, MIN(i + COUNT_AT_A_TIME, clusters),
-                       &used) < 0) {
+    while (count.next < count.end && count.used < least) {
+        int ret;
+
+        co_mutex_lock(&s->lock);
+        ret = count_some(bs, &count);
+        co_mutex_unlock(&s->lock);
+        if (ret < 0) {
             return false;
         }
+        if (count.looked >= COUNT_AT_MOST) {
+            return true;
+        }
+        if (count.looked >= next_turn) {
+            coroutine_give_way();
+            next_turn = count.looked + GIVE_WAY_AFTER;
+        }
     }
-    return used >= least;
+    return count.used >= least;
 }
 
 static void coroutine_fn look_for_holes(BlockDriverState *bs)

@@ -146,6 +146,55 @@ static void test_data_file(void)
     test_detach_unref(bs);
 }
 
+typedef struct Rounds {
+    StatusCall call;
+    AioBH *bh;
+    bool done;
+    unsigned count;
+} Rounds;
+
+static void coroutine_fn rounds_entry(void *opaque)
+{
+    Rounds *rounds = opaque;
+
+    status_entry(&rounds->call);
+    rounds->done = true;
+}
+
+static void round_bh(void *opaque)
+{
+    Rounds *rounds = opaque;
+
+    rounds->count++;
+    if (!rounds->done) {
+        aio_bh_schedule(rounds->bh);
+    }
+}
+
+/* 16 million counts, of one block that is in memory: others in the thread get
+ * their turn. */
+static void test_long_count(void)
+{
+    g_autoptr(TestImage) image =
+        qcow2_image_new("cluster_size=4k,refcount_bits=1", "1M");
+    int64_t reftable = qcow2_image_get64(image, 48);
+    Rounds rounds = { .call = { .bytes = 4096 } };
+
+    for (unsigned i = 1; i < 512; i++) {
+        qcow2_image_set64(image, reftable + i * 8, 1024 * KIB);
+    }
+    qcow2_image_set64(image, 512 * (32768LL << 12) - 8, 0);
+    rounds.call.bs = open_image(image);
+    rounds.bh = aio_bh_new(test_ctx(), round_bh, &rounds);
+    aio_bh_schedule(rounds.bh);
+    test_run_co(rounds_entry, &rounds);
+    g_assert_cmpint(rounds.call.ret, ==, 0);
+    g_assert_false(((Qcow2State *)rounds.call.bs->opaque)->has_holes);
+    g_assert_cmpuint(rounds.count, >=, 250);
+    aio_bh_free(rounds.bh);
+    test_detach_unref(rounds.call.bs);
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -158,6 +207,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-status/subclusters", test_subclusters);
     g_test_add_func("/qcow2-status/holes", test_holes);
     g_test_add_func("/qcow2-status/data-file", test_data_file);
+    g_test_add_func("/qcow2-status/long-count", test_long_count);
     ret = g_test_run();
     test_block_end();
     return ret;

@@ -89,6 +89,8 @@ static int coroutine_fn enter(Compressed *c)
     if (ret < 0) {
         return ret;
     }
+    /* what had this entry before had other data */
+    qcow2_decompressed_forget(bs);
     bdrv_co_debug_event(bs->file, BLKDBG_L2_UPDATE_COMPRESSED);
     qcow2_cache_depends_on_flush(s->l2_cache);
     qcow2_free_entry_later(bs, qcow2_l2_entry(s, slice, index),

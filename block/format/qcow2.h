@@ -450,7 +450,8 @@ int coroutine_fn qcow2_co_read_compressed(BlockDriverState *bs,
                                           uint64_t entry, int64_t from,
                                           const struct iovec *iov,
                                           unsigned niov);
-/* Compressed data has been written: what is remembered may be another's. */
+/* Compressed data has been written, and no entry leads to it yet: what is
+ * remembered may be what was there before. */
 void qcow2_decompressed_forget(BlockDriverState *bs);
 
 /* Returns the compressed size, less than cluster_size, or -ENOMEM when that

@@ -181,6 +181,30 @@ static void test_refused(void)
     qcow2_rig_free(rig);
 }
 
+/* A cluster that is decompressed and remembered, given up, and there is another
+ * one just as long in its place. */
+static void test_used_anew(void)
+{
+    Qcow2Rig *rig = qcow2_rig_new("", "4M", "");
+    g_autofree char *data = g_malloc(64 * K);
+    uint64_t entry;
+
+    memset(data, 1, 64 * K);
+    g_assert_cmpint(write_one(rig, data, 0, 64 * K), ==, 0);
+    entry = qcow2_rig_entry(rig, 0);
+    qcow2_rig_expect(rig, 0, 4 * K, 1);
+    g_assert_cmpint(test_op(rig->bs, BLOCK_DISCARD, 0, 0, 64 * K), ==, 0);
+    g_assert_cmpint(qcow2_rig_flush(rig), ==, 0);
+    memset(data, 2, 64 * K);
+    g_assert_cmpint(write_one(rig, data, 64 * K, 64 * K), ==, 0);
+    g_assert_cmphex(qcow2_rig_entry(rig, 64 * K), ==, entry);
+    qcow2_rig_expect(rig, 64 * K, 4 * K, 2);
+    /* copy on write reads it as well */
+    g_assert_cmpint(qcow2_rig_write(rig, 64 * K, 4 * K, 3), ==, 0);
+    qcow2_rig_expect(rig, 68 * K, 60 * K, 2);
+    qcow2_rig_free(rig);
+}
+
 /* A write that fails takes nothing with it. */
 static void test_error(void)
 {
@@ -288,6 +312,7 @@ int main(int argc, char **argv)
     }
     g_test_add_func("/qcow2/compressed-write/shares", test_shares);
     g_test_add_func("/qcow2/compressed-write/refused", test_refused);
+    g_test_add_func("/qcow2/compressed-write/used-anew", test_used_anew);
     g_test_add_func("/qcow2/compressed-write/error", test_error);
     g_test_add_func("/qcow2/preallocate/all", test_preallocate);
     g_test_add_func("/qcow2/preallocate/stale", test_preallocate_stale);

@@ -31,6 +31,37 @@ void file_flush_destroy(FileFlush *flush)
     pthread_mutex_destroy(&flush->mutex);
 }
 
+/*
+ * Whether the next fdatasync() tells the truth after one that failed. Through
+ * the page cache it does not: pages that could not be written are clean now,
+ * and the error has been reported. Direct writes left no pages behind when they
+ * completed. What is still to do then is to flush the disk's cache, which the
+ * next call asks for again, so that a path that was mended is good again; and
+ * to write what the file system knows of the file. Of that
+ *   - a lack of space is found before anything is given up;
+ *   - ext4 and XFS change nothing behind the back of a completed write, and a
+ *     journal that fails makes all that follows fail, too;
+ *   - others may give up on parts of it (btrfs finishes a direct write's
+ *     extents after it has completed), or write the data through a cache of
+ *     their own (FUSE), and report that once.
+ */
+static bool can_be_repeated(const BlockDriverState *bs, int err)
+{
+    const FileState *s = bs->opaque;
+
+    return bs->cache_direct &&
+           (s->sync_repeats || err == -ENOSPC || err == -EDQUOT);
+}
+
+void file_sync_failed(BlockDriverState *bs, int err)
+{
+    FileState *s = bs->opaque;
+
+    if (!can_be_repeated(bs, err)) {
+        file_flag_set(&s->flush_failed);
+    }
+}
+
 static void flush_cb(EngineRequest *engine_req, int ret);
 
 /* @opaque leads the group; it and flush->group wait for the result.
@@ -94,7 +125,7 @@ static void flush_cb(EngineRequest *engine_req, int ret)
     BlockRequest *leader;
 
     if (ret < 0) {
-        file_flag_set(&s->flush_failed);
+        file_sync_failed(bs, ret);
     } else if (file_flag(&s->flush_failed)) {
         ret = -EIO;
     }

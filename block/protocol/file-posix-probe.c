@@ -323,6 +323,16 @@ bool file_refresh_size(BlockDriverState *bs, GError **error)
     return probe_size(bs, &st, error);
 }
 
+/* What file_sync_failed() wants to know. */
+static bool sync_repeats(const FileState *s, mode_t mode)
+{
+    struct statfs fs;
+
+    return S_ISBLK(mode) ||
+           (fstatfs(s->fd, &fs) == 0 && (fs.f_type == EXT4_SUPER_MAGIC ||
+                                         fs.f_type == XFS_SUPER_MAGIC));
+}
+
 /* RWF_NOWAIT for those engines that need to know. */
 static void probe_facts(BlockDriverState *bs, const struct stat *st)
 {
@@ -334,6 +344,7 @@ static void probe_facts(BlockDriverState *bs, const struct stat *st)
         .in_memory = is_in_memory(bs, st),
         .is_device = S_ISBLK(st->st_mode),
     };
+    s->sync_repeats = sync_repeats(s, st->st_mode);
     if (bs->cache_direct &&
         (s->aio == ENGINE_NATIVE || s->aio == ENGINE_AUTO)) {
         s->facts.nowait = probe_nowait(bs);

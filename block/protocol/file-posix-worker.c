@@ -138,7 +138,7 @@ static int worker_sync(BlockDriverState *bs)
     if (fdatasync(s->fd) < 0) {
         int ret = -errno;
 
-        file_flag_set(&s->flush_failed);
+        file_sync_failed(bs, ret);
         return ret;
     }
     return 0;

@@ -4,7 +4,7 @@
  * the user chose, or to a worker what no engine knows.
  *
  * Called by block/node.c, which has aligned the request. The one rule: after
- * a flush has failed, no later flush may succeed.
+ * written data was lost, no flush may succeed.
  */
 #include "file-posix.h"
 

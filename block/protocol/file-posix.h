@@ -63,6 +63,9 @@ typedef struct FileState {
      * and the next fdatasync() would lie. All flushes fail from now on.
      */
     bool flush_failed;
+    /* Not so with direct I/O: what it needs beside the data fails again until
+     * it is there. As of the last (re)open. */
+    bool sync_repeats;
 
     FileStatusCache status; /* file-posix-image.c */
     FileFlush flush;
@@ -137,6 +140,10 @@ void file_refresh_homes(BlockDriverState *bs);
 
 void file_flush_init(FileFlush *flush);    /* Context: main */
 void file_flush_destroy(FileFlush *flush); /* Context: main */
+
+/* An fdatasync() has failed with @err, or what reports what one would have.
+ * Context: home or worker */
+void file_sync_failed(BlockDriverState *bs, int err);
 
 /* Takes a flush. Context: home */
 void file_flush_submit(BlockDriverState *bs, BlockRequest *req);

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Flushes: how many reach the kernel, and that after a failed one none
- * succeeds, whichever thread asks.
+ * Flushes: how many reach the kernel, and that after one that has failed for
+ * good none succeeds, whichever thread asks.
  */
 #include "tests/lib/block.h"
 
 #include <errno.h>
+#include <linux/magic.h>
+#include <string.h>
+#include <sys/vfs.h>
 
 #include "block/iothread.h"
 #include "block/plug.h"
@@ -24,6 +27,7 @@ static const char *const modes[] = {
 static unsigned syncs; /* atomic, like the next */
 static int sync_error;
 static int write_error;
+static bool fua_error;      /* only for what is not just a copy */
 
 static ssize_t fail_result(const EngineRequest *req, ssize_t res)
 {
@@ -31,7 +35,10 @@ static ssize_t fail_result(const EngineRequest *req, ssize_t res)
         __atomic_add_fetch(&syncs, 1, __ATOMIC_RELAXED);
         return sync_error ? sync_error : res;
     }
-    return req->op == ENGINE_WRITE && write_error ? write_error : res;
+    if (req->op != ENGINE_WRITE || (fua_error && !(req->flags & ENGINE_FUA))) {
+        return res;
+    }
+    return write_error ? write_error : res;
 }
 
 static BlockDriverState *open_mode(const TestImage *image, const char *mode)
@@ -40,6 +47,7 @@ static BlockDriverState *open_mode(const TestImage *image, const char *mode)
     faults.result = fail_result;
     syncs = 0;
     sync_error = write_error = 0;
+    fua_error = false;
     return test_open_attached("file,filename=%s,%s", test_image_path(image),
                               mode);
 }
@@ -49,20 +57,67 @@ static int flush(BlockDriverState *bs)
     return test_op(bs, BLOCK_FLUSH, 0, 0, 0);
 }
 
+/* Whether a failed flush of this file says so again until all is well. */
+static bool sync_repeats(const TestImage *image)
+{
+    struct statfs fs;
+
+    g_assert_cmpint(statfs(test_image_path(image), &fs), ==, 0);
+    return fs.f_type == EXT4_SUPER_MAGIC || fs.f_type == XFS_SUPER_MAGIC;
+}
+
+static void fail_once(BlockDriverState *bs, int error, bool final)
+{
+    unsigned before = syncs;
+
+    sync_error = error;
+    g_assert_cmpint(flush(bs), ==, error);
+    sync_error = 0;
+    g_assert_cmpint(flush(bs), ==, final ? -EIO : 0);
+    g_assert_cmpint(flush(bs), ==, final ? -EIO : 0);
+    g_assert_cmpuint(syncs - before, ==, final ? 1 : 3);
+}
+
+/* What was in the page cache is lost; with direct I/O nothing was. */
 static void test_sticky(gconstpointer mode)
 {
-    g_autoptr(TestImage) image = test_image_new(65536);
-    BlockDriverState *bs = open_mode(image, mode);
+    static const int errors[] = { -ENOSPC, -EDQUOT, -EIO };
+    bool direct = strstr(mode, "cache.direct=on");
 
-    g_assert_cmpint(flush(bs), ==, 0);
-    g_assert_cmpuint(syncs, ==, 1);
-    sync_error = -ENOSPC;
-    g_assert_cmpint(flush(bs), ==, -ENOSPC);
-    sync_error = 0;
-    g_assert_cmpint(flush(bs), ==, -EIO);
-    g_assert_cmpint(flush(bs), ==, -EIO);
-    g_assert_cmpuint(syncs, ==, 2);
-    test_detach_unref(bs);
+    for (unsigned i = 0; i < G_N_ELEMENTS(errors); i++) {
+        g_autoptr(TestImage) image = test_image_new(65536);
+        BlockDriverState *bs = open_mode(image, mode);
+
+        g_assert_cmpint(flush(bs), ==, 0);
+        g_assert_cmpuint(syncs, ==, 1);
+        fail_once(bs, errors[i],
+                  !direct || (errors[i] == -EIO && !sync_repeats(image)));
+        test_detach_unref(bs);
+    }
+}
+
+/* Of a device it is what the device says. */
+static void test_device(void)
+{
+    g_autoptr(TestImage) image = test_image_new(65536);
+    const char *reason;
+    char *loop = test_loop_new(image, 512, &reason);
+
+    if (!loop) {
+        g_test_skip(reason);
+        return;
+    }
+    for (unsigned direct = 0; direct < 2; direct++) {
+        BlockDriverState *bs;
+
+        faults_reset();
+        faults.result = fail_result;
+        bs = test_open_attached("host_device,filename=%s,cache.direct=%s",
+                                loop, direct ? "on" : "off");
+        fail_once(bs, -EIO, !direct);
+        test_detach_unref(bs);
+    }
+    test_loop_free(loop);
 }
 
 /* One runs, all others wait for one more: theirs alone counts for them. */
@@ -126,11 +181,16 @@ static void test_fua(void)
 {
     static const struct {
         const char *mode;
-        int error, flush;
+        int error;
+        bool fua;
+        int flush;
     } cases[] = {
-        { "aio=threads", -EIO, -EIO },
-        { "aio=threads", -ENOSPC, 0 },
-        { "aio=threads,cache.direct=on", -EIO, 0 },
+        { "aio=threads", -EIO, false, -EIO },
+        /* no room in the file system: nothing was written, nothing synced */
+        { "aio=threads", -ENOSPC, false, 0 },
+        { "aio=threads", -EDQUOT, false, 0 },
+        { "aio=threads,cache.direct=on", -EIO, true, 0 },
+        { "aio=threads,cache.direct=on", -ENOSPC, true, 0 },
     };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
@@ -138,6 +198,7 @@ static void test_fua(void)
         BlockDriverState *bs = open_mode(image, cases[i].mode);
 
         write_error = cases[i].error;
+        fua_error = cases[i].fua;
         g_assert_cmpint(write_fua(bs), ==, cases[i].error);
         write_error = 0;
         g_assert_cmpint(flush(bs), ==, cases[i].flush);
@@ -263,6 +324,7 @@ int main(int argc, char **argv)
     add("sticky", test_sticky);
     add("group", test_group);
     add("no-flush", test_no_flush);
+    g_test_add_func("/file-posix-flush/device", test_device);
     g_test_add_func("/file-posix-flush/fua", test_fua);
     g_test_add_func("/file-posix-flush/threads", test_threads);
     ret = g_test_run();

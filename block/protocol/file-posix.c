@@ -80,19 +80,48 @@ static void file_read_cb(EngineRequest *engine_req, int ret)
     block_request_complete(block_request_of_engine(engine_req), ret);
 }
 
+/* The same write without the flag has room: then it was the flag's work, the
+ * report of what had been cached before, that failed for lack of space. */
+static void file_write_alone_cb(EngineRequest *engine_req, int ret)
+{
+    BlockRequest *req = block_request_of_engine(engine_req);
+
+    if (ret == 0) {
+        file_sync_failed(req->protocol, -ENOSPC);
+    }
+    block_request_complete(req, ret < 0 ? ret : -ENOSPC);
+}
+
+/*
+ * A synchronous write through the page cache reports, and thereby forgets,
+ * errors of everything that was cached before it. Where there is no space it
+ * may be the write itself that has none, which harms nobody else and will be
+ * made again when there is: that takes another try to tell. Returns whether
+ * there is one.
+ */
+static bool file_fua_failed(BlockDriverState *bs, BlockRequest *req, int err)
+{
+    if (err == -ENOSPC || err == -EDQUOT) {
+        req->engine.flags &= ~ENGINE_FUA;
+        req->engine.cb = file_write_alone_cb;
+        file_engine_submit(bs, req);
+        return true;
+    }
+    if (err == -EIO) {
+        file_sync_failed(bs, err);
+    }
+    return false;
+}
+
 static void file_write_cb(EngineRequest *engine_req, int ret)
 {
     BlockRequest *req = block_request_of_engine(engine_req);
     BlockDriverState *bs = req->protocol;
-    FileState *s = bs->opaque;
     int64_t end = engine_req->offset + (int64_t)engine_req->bytes;
 
-    /*
-     * A synchronous write through the page cache reports, and thereby
-     * forgets, errors of everything that was cached before it.
-     */
-    if (ret == -EIO && (engine_req->flags & ENGINE_FUA) && !bs->cache_direct) {
-        file_flag_set(&s->flush_failed);
+    if (G_UNLIKELY(ret < 0) && (engine_req->flags & ENGINE_FUA) &&
+        !bs->cache_direct && file_fua_failed(bs, req, ret)) {
+        return;
     }
     if (ret == 0 && end > bs->total_bytes) {
         if (!bs->grows) {

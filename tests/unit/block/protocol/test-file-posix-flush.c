@@ -189,6 +189,9 @@ static void test_fua(void)
         /* no room in the file system: nothing was written, nothing synced */
         { "aio=threads", -ENOSPC, false, 0 },
         { "aio=threads", -EDQUOT, false, 0 },
+        /* no room below it: that is what the sync has said */
+        { "aio=threads", -ENOSPC, true, -EIO },
+        { "aio=io_uring", -ENOSPC, true, -EIO },
         { "aio=threads,cache.direct=on", -EIO, true, 0 },
         { "aio=threads,cache.direct=on", -ENOSPC, true, 0 },
     };

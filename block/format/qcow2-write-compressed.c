@@ -244,6 +244,7 @@ int coroutine_fn qcow2_co_pwrite_compressed(BlockDriverState *bs,
          offset + bytes != bs->total_bytes)) {
         return -EINVAL;
     }
+    qcow2_track_write(bs, offset, bytes);
     ret = qcow2_co_prepare_write(bs);
     for (int64_t done = 0; done < bytes && ret == 0;
          done += s->cluster_size) {

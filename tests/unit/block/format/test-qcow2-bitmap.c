@@ -260,6 +260,36 @@ static void test_merge_sizes(void)
     bdrv_unref(op.from_bs);
 }
 
+/* --- compressed --- */
+
+static bool coroutine_fn write_compressed(BlockDriverState *bs, void *opaque,
+                                          GError **error)
+{
+    g_autofree char *text = g_malloc0(2 * 64 * 1024);
+    g_autofree char *noise = g_malloc(64 * 1024);
+    const BlockImageOps *ops = bs->drv->image;
+
+    test_pattern(noise, 64 * 1024, 1);
+    g_assert_cmpint(ops->co_pwrite_compressed(bs, 64 * 1024, 2 * 64 * 1024,
+                                              text), ==, 0);
+    g_assert_cmpint(ops->co_pwrite_compressed(bs, 7 * 64 * 1024, 64 * 1024,
+                                              noise), ==, 0);
+    return true;
+}
+
+/* Compressed, or as it is because that is shorter. */
+static void test_compressed(void)
+{
+    g_autoptr(TestImage) image = qcow2_image_new("", "1M");
+    g_autofree char *bits = NULL;
+
+    qcow2_ops_ok(qcow2_ops_bitmap(image, "add", "a", 0));
+    qcow2_ops_ok(qcow2_ops_run(image, write_compressed, NULL));
+    bits = describe(image);
+    g_assert_cmpstr(bits, ==, "a flags=2 granularity=16 bits: 1-3 7-8\n");
+    qcow2_image_check(image);
+}
+
 /* --- in use --- */
 
 static bool coroutine_fn write_and_look(BlockDriverState *bs, void *opaque,
@@ -452,6 +482,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-bitmap/merge", test_merge);
     g_test_add_func("/qcow2-bitmap/merge-sizes", test_merge_sizes);
     g_test_add_func("/qcow2-bitmap/marked", test_marked);
+    g_test_add_func("/qcow2-bitmap/compressed", test_compressed);
     g_test_add_func("/qcow2-bitmap/stale", test_stale);
     g_test_add_func("/qcow2-bitmap/read-only", test_read_only);
     g_test_add_func("/qcow2-bitmap/reopen", test_reopen);

@@ -246,7 +246,8 @@ static int coroutine_fn zero_units(BlockDriverState *bs, int64_t offset,
     return ret < 0 ? ret : zero_subclusters(bs, last, end - last);
 }
 
-/* What is behind the end of the disk belongs to its last cluster. */
+/* What is behind the end of the disk belongs to its last cluster, as long as
+ * nothing has to be written there. */
 static int coroutine_fn zero_range(BlockDriverState *bs, int64_t offset,
                                    int64_t bytes, unsigned flags)
 {
@@ -261,7 +262,7 @@ static int coroutine_fn zero_range(BlockDriverState *bs, int64_t offset,
     if (first > last) {
         return zero_part(bs, offset, bytes);
     }
-    ret = zero_part(bs, offset, first - offset);
+    ret = zero_part(bs, offset, MIN(first, end) - offset);
     if (ret == 0) {
         ret = zero_units(bs, first, last, flags);
     }

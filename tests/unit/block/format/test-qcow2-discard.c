@@ -307,6 +307,30 @@ static void test_pressing(void)
     qcow2_rig_free(rig);
 }
 
+/* Zeroes up to the end of a disk that ends within a cluster: who reads the data
+ * file without us finds them, and a file that is as long as before. */
+static void test_zero_short_end(void)
+{
+    g_autoptr(TestImage) data = test_image_new(0);
+    g_autofree char *create = g_strdup_printf("data_file=%s,data_file_raw=on",
+                                              test_image_path(data));
+    TestImage *image = qcow2_image_new(create, "100K");
+    char buf[30 * K] = { 0 }, back[sizeof(buf)];
+    Qcow2Rig *rig;
+
+    test_image_truncate(data, 100 * K); /* qemu-img makes it longer */
+    rig = qcow2_rig_new_with(image, "");
+    g_assert_cmpint(qcow2_rig_write(rig, 0, 100 * K, 1), ==, 0);
+    g_assert_cmpint(zero(rig, 80 * K, 20 * K, false), ==, 0);
+    g_assert_cmpint(zero(rig, 70 * K, 30 * K, true), ==, 0);
+    qcow2_rig_expect(rig, 0, 70 * K, 1);
+    qcow2_rig_expect(rig, 70 * K, 30 * K, 0);
+    g_assert_cmpint(test_image_length(data), ==, 100 * K);
+    test_image_read(data, 70 * K, back, sizeof(back));
+    g_assert_cmpmem(back, sizeof(back), buf, sizeof(buf));
+    qcow2_rig_free(rig);
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -331,6 +355,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2/zeroes/version-2", test_version_2);
     g_test_add_func("/qcow2/zeroes/fua", test_zero_fua);
     g_test_add_func("/qcow2/discard/pressing", test_pressing);
+    g_test_add_func("/qcow2/zeroes/short-end", test_zero_short_end);
     ret = g_test_run();
     test_block_end();
     return ret;

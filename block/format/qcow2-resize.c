@@ -252,14 +252,32 @@ static bool coroutine_fn shrink(BlockDriverState *bs, const BlockTruncate *to,
            resize_data_file(bs, to, error);
 }
 
+/* What the tables say and what is in a raw data file is to be the same: as when
+ * such an image is made, there is a place for everything. */
+static BlockTruncate allocate_raw(BlockDriverState *bs,
+                                  const BlockTruncate *to)
+{
+    const Qcow2State *s = bs->opaque;
+    BlockTruncate all = *to;
+
+    if (qcow2_has_data_file(s) && qcow2_data_file_is_raw(s) &&
+        all.prealloc == PREALLOC_OFF) {
+        all.prealloc = PREALLOC_METADATA;
+    }
+    return all;
+}
+
 bool coroutine_fn qcow2_co_truncate(BlockDriverState *bs,
                                     const BlockTruncate *to, GError **error)
 {
+    BlockTruncate longer;
+
     if (!check_request(bs, to, error)) {
         return false;
     }
     if (to->bytes < bs->total_bytes) {
         return shrink(bs, to, error);
     }
-    return to->bytes == bs->total_bytes || grow(bs, to, error);
+    longer = allocate_raw(bs, to);
+    return to->bytes == bs->total_bytes || grow(bs, &longer, error);
 }

@@ -158,6 +158,40 @@ static void test_errors(void)
     qcow2_image_check(image);
 }
 
+/* Of an image with a raw data file, the new part is allocated. */
+static char *map_resized(int64_t bytes, bool ours)
+{
+    g_autoptr(TestImage) data = test_image_new(0);
+    g_autofree char *options =
+        g_strdup_printf("data_file=%s,data_file_raw=on",
+                        test_image_path(data));
+    g_autofree char *size = g_strdup_printf("%" G_GINT64_FORMAT, bytes);
+    g_autoptr(TestImage) image = qcow2_image_new(options, "100K");
+
+    qcow2_ops_write(image, 0, 100 << 10, 1);
+    if (ours) {
+        qcow2_ops_ok(qcow2_ops_resize(image, bytes, PREALLOC_OFF));
+    } else {
+        g_free(qcow2_image_run(image, "resize", "-q", "@", size, NULL));
+    }
+    qcow2_image_check(image);
+    qcow2_image_io(image, "read -P 1 0 100k", "read -P 0 100k 20k", NULL);
+    g_assert_cmpint(test_image_length(data), >=, bytes);
+    return qcow2_image_run(image, "map", "--output=json", "@", NULL);
+}
+
+static void test_raw_data_file(void)
+{
+    static const int64_t sizes[] = { 120 << 10, 3 << 20, (3 << 20) + 512 };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(sizes); i++) {
+        g_autofree char *ours = map_resized(sizes[i], true);
+        g_autofree char *theirs = map_resized(sizes[i], false);
+
+        g_assert_cmpstr(ours, ==, theirs);
+    }
+}
+
 /* --- emptying --- */
 
 static bool coroutine_fn empty_op(BlockDriverState *bs, void *opaque,
@@ -213,6 +247,7 @@ int main(int argc, char **argv)
     }
     g_test_add_func("/qcow2-resize/shrink-file", test_shrink_file);
     g_test_add_func("/qcow2-resize/errors", test_errors);
+    g_test_add_func("/qcow2-resize/raw-data-file", test_raw_data_file);
     g_test_add_func("/qcow2-resize/make-empty", test_make_empty);
     ret = g_test_run();
     test_block_end();

@@ -19,6 +19,10 @@
 
 #define RETRY_US (200 * 1000)
 
+/* Without open-timeout: one attempt, but a server that accepts and keeps
+ * silent does not keep the main thread, and all that waits for it. */
+#define DEFAULT_TIMEOUT_S 10
+
 /* --- names --- */
 
 char *nbd_target_name(const NbdTarget *target)
@@ -140,17 +144,42 @@ static struct nbd_handle *new_handle(const NbdTarget *target)
     return nbd;
 }
 
-static int connect_once(struct nbd_handle *nbd, const NbdTarget *target)
+/* Waits for whatever was begun. NULL: it is over; else why it will not be, and
+ * the caller frees that. */
+static char *wait_for_server(struct nbd_handle *nbd, const NbdTarget *target)
 {
-    return target->path ? nbd_connect_unix(nbd, target->path)
-                        : nbd_connect_tcp(nbd, target->host, target->port);
+    while (nbd_aio_is_connecting(nbd) > 0) {
+        int64_t left_us = target->open_end_us - g_get_monotonic_time();
+
+        if (left_us <= 0) {
+            return g_strdup(g_strerror(ETIMEDOUT));
+        }
+        if (nbd_poll(nbd, MIN(left_us / 1000 + 1, INT_MAX)) < 0) {
+            return last_error();
+        }
+    }
+    return NULL;
+}
+
+/* NULL, or why it failed, which the caller frees. */
+static char *connect_once(struct nbd_handle *nbd, const NbdTarget *target)
+{
+    int ret = target->path
+                  ? nbd_aio_connect_unix(nbd, target->path)
+                  : nbd_aio_connect_tcp(nbd, target->host, target->port);
+    char *why = ret < 0 ? last_error() : wait_for_server(nbd, target);
+
+    if (!why && nbd_aio_is_negotiating(nbd) <= 0 &&
+        nbd_aio_is_ready(nbd) <= 0) {
+        why = g_strdup(g_strerror(ECONNRESET));
+    }
+    return why;
 }
 
 /* Why it could not be connected. Caller frees. */
-static char *connect_error(const NbdTarget *target)
+static char *connect_error(const NbdTarget *target, const char *why)
 {
     g_autofree char *server = nbd_target_name(target);
-    g_autofree char *why = last_error();
 
     if (g_str_has_prefix(why, "getaddrinfo")) { /* it repeats the name */
         return g_strdup_printf("address resolution failed for %s%s", server,
@@ -159,33 +188,56 @@ static char *connect_error(const NbdTarget *target)
     return g_strdup_printf("Failed to connect to '%s': %s", server, why);
 }
 
-/* Tries again until open-timeout has passed. *@why, if it fails, is the
+/* Tries again until open-timeout has passed. *@problem, if it fails, is the
  * caller's to free. */
-static struct nbd_handle *connect_server(const NbdTarget *target, char **why)
+static struct nbd_handle *connect_server(const NbdTarget *target,
+                                         char **problem)
 {
-    int64_t end_us = g_get_monotonic_time() +
-                     (int64_t)target->open_timeout_s * G_USEC_PER_SEC;
-
     for (;;) {
         struct nbd_handle *nbd = new_handle(target);
+        g_autofree char *why = nbd ? connect_once(nbd, target) : last_error();
 
-        if (nbd && connect_once(nbd, target) == 0) {
+        if (!why) {
             return nbd;
         }
-        g_free(*why);
-        *why = connect_error(target);
-        if (!nbd) {
-            return NULL;
-        }
-        nbd_close(nbd);
-        if (g_get_monotonic_time() >= end_us) {
+        g_free(*problem);
+        *problem = connect_error(target, why);
+        g_clear_pointer(&nbd, nbd_close);
+        if (target->open_timeout_s == 0 ||
+            g_get_monotonic_time() >= target->open_end_us) {
             return NULL;
         }
         g_usleep(RETRY_US);
     }
 }
 
-static bool choose_export(struct nbd_handle *nbd, const NbdTarget *target,
+static int go_cb(void *opaque, int *error)
+{
+    *(int *)opaque = *error;
+    return 1;
+}
+
+/* NULL, or why not, which the caller frees. */
+static char *go(struct nbd_handle *nbd, NbdTarget *target)
+{
+    nbd_completion_callback cb = {
+        .callback = go_cb,
+        .user_data = &target->open_error,
+    };
+    char *why;
+
+    if (nbd_aio_opt_go(nbd, cb) < 0) {
+        return last_error();
+    }
+    why = wait_for_server(nbd, target);
+    if (why || nbd_aio_is_ready(nbd) > 0) {
+        return why;
+    }
+    return g_strdup(g_strerror(target->open_error ? target->open_error
+                                                  : ECONNRESET));
+}
+
+static bool choose_export(struct nbd_handle *nbd, NbdTarget *target,
                           Options *opts, GError **error)
 {
     g_autofree char *server = nbd_target_name(target);
@@ -196,15 +248,15 @@ static bool choose_export(struct nbd_handle *nbd, const NbdTarget *target,
                options_fail(opts, error, "NBD server '%s' does not have named "
                             "exports", server);
     }
-    if (nbd_opt_go(nbd) == 0) {
+    why = go(nbd, target);
+    if (!why) {
         return true;
     }
-    if (nbd_get_errno() == ENOENT) {
+    if (target->open_error == ENOENT) {
         return options_fail(opts, error, "Requested export not available: NBD "
                             "server '%s' has no '%.64s'", server,
                             target->export);
     }
-    why = last_error();
     return options_fail(opts, error, "Failed to open export '%.64s' of NBD "
                         "server '%s': %s", target->export, server, why);
 }
@@ -279,11 +331,15 @@ static bool open_connection(BlockDriverState *bs, Options *opts,
                             GError **error)
 {
     NbdState *s = bs->opaque;
-    g_autofree char *why = NULL;
+    g_autofree char *problem = NULL;
+    uint64_t timeout_s = s->target.open_timeout_s ? s->target.open_timeout_s
+                                                  : DEFAULT_TIMEOUT_S;
 
-    s->nbd = connect_server(&s->target, &why);
+    s->target.open_end_us = g_get_monotonic_time() +
+                            (int64_t)timeout_s * G_USEC_PER_SEC;
+    s->nbd = connect_server(&s->target, &problem);
     if (!s->nbd) {
-        return options_fail(opts, error, "%s", why);
+        return options_fail(opts, error, "%s", problem);
     }
     return choose_export(s->nbd, &s->target, opts, error) &&
            take_export(bs, opts, error);

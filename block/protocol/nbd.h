@@ -14,6 +14,8 @@ typedef struct NbdTarget {
     char *path;         /* UNIX socket, or NULL */
     char *export;       /* never NULL */
     uint64_t open_timeout_s;
+    int64_t open_end_us; /* until then it may take; g_get_monotonic_time() */
+    int open_error;      /* what the server said when the export was chosen */
     uint64_t reconnect_delay_s;
 } NbdTarget;
 

@@ -13,6 +13,10 @@
  *     D [4k,8k) rmw     held: that C wants it, too, is no reason to wait
  *     A leaves          B is held; C waits for D, then for B
  *
+ * When one leaves and the next covers all that the leaver did, it is in the way
+ * of all the others as well, and gets them as they are: a long queue for one
+ * block costs each of them the same as a short one.
+ *
  * Nobody waits for a waiter: who overlaps with more must not hold up those who
  * do not overlap with each other, as QEMU has it as well.
  *
@@ -71,13 +75,11 @@ static RangeHolder *find_conflict(RangeLock *lock, const RangeHolder *holder)
 static bool take(RangeLock *lock, RangeHolder *holder)
 {
     RangeHolder *other = find_conflict(lock, holder);
-    RangeHolder **end;
 
     if (other) {
-        for (end = &other->waiters; *end; end = &(*end)->next_waiter) {
-        }
         holder->next_waiter = NULL;
-        *end = holder;
+        *other->waiters_tail = holder;
+        other->waiters_tail = &holder->next_waiter;
         return false;
     }
     holder->prev = NULL;
@@ -95,6 +97,7 @@ bool range_lock_acquire(RangeLock *lock, RangeHolder *holder)
     bool held;
 
     holder->waiters = NULL;
+    holder->waiters_tail = &holder->waiters;
     pthread_mutex_lock(&lock->mutex);
     held = take(lock, holder);
     pthread_mutex_unlock(&lock->mutex);
@@ -110,6 +113,21 @@ static void unlink_holder(RangeLock *lock, RangeHolder *holder)
     lock->exclusive -= holder->exclusive;
 }
 
+/* Whoever conflicts with @holder conflicts with @next. */
+static bool succeeds(const RangeHolder *next, const RangeHolder *holder)
+{
+    return next->exclusive && next->start <= holder->start &&
+           next->end >= holder->end;
+}
+
+/* Those from @rest on wait for @next instead, which nobody waits for yet. */
+static void inherit_waiters(RangeHolder *next, const RangeHolder *holder,
+                            RangeHolder *rest)
+{
+    next->waiters = rest;
+    next->waiters_tail = holder->waiters_tail;
+}
+
 /*
  * A holder that was granted may leave and be freed in its own thread as soon
  * as its bottom half is scheduled: nothing of it is touched after that.
@@ -122,9 +140,14 @@ void range_lock_release(RangeLock *lock, RangeHolder *holder)
     unlink_holder(lock, holder);
     for (waiter = holder->waiters; waiter; waiter = next) {
         next = waiter->next_waiter;
-        if (take(lock, waiter)) {
-            aio_bh_once(waiter->ctx, waiter->granted, waiter->opaque);
+        if (!take(lock, waiter)) {
+            continue;
         }
+        if (next && succeeds(waiter, holder)) {
+            inherit_waiters(waiter, holder, next);
+            next = NULL;
+        }
+        aio_bh_once(waiter->ctx, waiter->granted, waiter->opaque);
     }
     pthread_mutex_unlock(&lock->mutex);
 }

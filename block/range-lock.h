@@ -24,6 +24,7 @@ typedef struct RangeHolder {
 
     struct RangeHolder *prev, *next;  /* of those that hold */
     struct RangeHolder *waiters;      /* for this one, in order of arrival */
+    struct RangeHolder **waiters_tail;
     struct RangeHolder *next_waiter;
 } RangeHolder;
 

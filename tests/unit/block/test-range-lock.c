@@ -87,6 +87,63 @@ static void test_order(void)
     range_lock_free(lock);
 }
 
+/* The grants of ranges that wait for [0, 8), which leaves, and then for each
+ * other: as many as @steps says, in order of arrival, and those leave, too. */
+static void check_waiters(const int64_t ranges[][2], unsigned n,
+                          const unsigned *steps)
+{
+    RangeLock *lock = range_lock_new();
+    RangeHolder first = { 0 }, h[4];
+    unsigned grants = 0, left = 0;
+
+    g_assert_true(acquire(lock, &first, 0, 8, true));
+    for (unsigned i = 0; i < n; i++) {
+        h[i] = (RangeHolder){ .opaque = &grants };
+        g_assert_false(acquire(lock, &h[i], ranges[i][0], ranges[i][1], true));
+    }
+    range_lock_release(lock, &first);
+    for (unsigned step = 0; left < n; step++) {
+        aio_poll(test_ctx(), false);
+        g_assert_cmpuint(grants, ==, left + steps[step]);
+        while (left < grants) {
+            range_lock_release(lock, &h[left++]);
+        }
+    }
+    range_lock_free(lock);
+}
+
+static void test_waiters(void)
+{
+    static const int64_t all_first[][2] = { { 0, 8 }, { 0, 4 }, { 4, 8 } };
+    static const int64_t all_last[][2] = { { 0, 4 }, { 4, 8 }, { 0, 8 } };
+    static const int64_t larger[][2] = { { 4, 12 }, { 0, 12 } };
+    static const unsigned steps[][2] = { { 1, 2 }, { 2, 1 }, { 1, 1 } };
+
+    check_waiters(all_first, 3, steps[0]);
+    check_waiters(all_last, 3, steps[1]);
+    check_waiters(larger, 2, steps[2]);
+}
+
+/* Each of many for one block costs next to nothing: else this takes hours. */
+static void test_long_queue(void)
+{
+    enum { MANY = 20000 };
+    g_autofree RangeHolder *h = g_new0(RangeHolder, MANY);
+    RangeLock *lock = range_lock_new();
+    unsigned grants = 0;
+
+    for (unsigned i = 0; i < MANY; i++) {
+        h[i].opaque = &grants;
+        g_assert_true(acquire(lock, &h[i], 0, 8, true) == (i == 0));
+    }
+    for (unsigned i = 0; i < MANY; i++) {
+        g_assert_cmpuint(grants, ==, i);
+        range_lock_release(lock, &h[i]);
+        aio_poll(test_ctx(), false);
+    }
+    range_lock_free(lock);
+}
+
 /* --- two threads that add to plain counters under the lock --- */
 
 #define CELLS  4
@@ -179,6 +236,8 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/range-lock/pairs", test_pairs);
     g_test_add_func("/range-lock/order", test_order);
+    g_test_add_func("/range-lock/waiters", test_waiters);
+    g_test_add_func("/range-lock/long-queue", test_long_queue);
     g_test_add_func("/range-lock/threads", test_threads);
     ret = g_test_run();
     test_ctx_end();

@@ -10,8 +10,10 @@
  * that comes after the ring was looked at writes again. What poll() reaped
  * leaves one wake-up behind that finds nothing.
  *
- * io_submit() itself never waits: requests carry RWF_NOWAIT where the file
- * knows it, and what the kernel hands back goes to linux-aio-detour.c.
+ * io_submit() itself does not wait: requests carry RWF_NOWAIT where the file
+ * knows it, and what the kernel hands back goes to linux-aio-detour.c. Only of a
+ * frozen file system (fsfreeze, an LVM snapshot) the kernel waits all the same,
+ * for a write, before it looks at the flag: nothing here can help that.
  *
  * The ring's layout is the kernel's, and not in a header: fs/aio.c promises it
  * by magic and incompat_features. Where they differ, as under emulated

@@ -55,15 +55,40 @@ BlockDriverState *bdrv_ref(BlockDriverState *bs)
     return bs;
 }
 
+/* A filter is as long as its file. */
+static void add_growers(BlockDriverState *bs, int more)
+{
+    for (; bs; bs = bs->drv->is_filter ? bs->file : NULL) {
+        bs->growers += more;
+        bs->grows = bs->growers > 0;
+    }
+}
+
+/* Who else has the last child is not the one that it grew for. */
+static void drop_last_child(BlockDriverState *bs)
+{
+    guint last = bs->children->len - 1;
+    BlockDriverState *child = g_ptr_array_remove_index(bs->children, last);
+
+    if (g_array_index(bs->child_flags, unsigned, last) & BDRV_CHILD_GROWS) {
+        add_growers(child, -1);
+    }
+    g_array_set_size(bs->child_flags, last);
+    bdrv_unref(child);
+}
+
 /* @bs is not, or not any more, in the table; its driver is closed. */
 static void free_node(BlockDriverState *bs)
 {
+    if (bs->claimed) {
+        bs->claimed->claims--;
+    }
     while (bs->children->len > 0) {
-        bdrv_unref(g_ptr_array_remove_index(bs->children,
-                                            bs->children->len - 1));
+        drop_last_child(bs);
     }
     g_ptr_array_unref(bs->children);
     g_ptr_array_unref(bs->child_keys);
+    g_array_unref(bs->child_flags);
     g_clear_pointer(&bs->full_options, json_object_unref);
     range_lock_free(bs->range_lock);
     g_free(bs->filename);
@@ -96,6 +121,7 @@ static BlockDriverState *new_node(const BlockDriver *drv, char *node_name)
     bs->drv = drv;
     bs->children = g_ptr_array_new();
     bs->child_keys = g_ptr_array_new_with_free_func(g_free);
+    bs->child_flags = g_array_new(FALSE, FALSE, sizeof(unsigned));
     bs->opaque = drv->instance_size ? g_malloc0(drv->instance_size) : NULL;
     bs->node_name = node_name ? node_name
                               : g_strdup_printf("#block%03u", unnamed++);
@@ -120,14 +146,6 @@ typedef struct ChildRole {
     unsigned flags;  /* BDRV_CHILD_ */
 } ChildRole;
 
-/* A filter is as long as its file. */
-static void let_grow(BlockDriverState *bs)
-{
-    for (; bs; bs = bs->drv->is_filter ? bs->file : NULL) {
-        bs->grows = true;
-    }
-}
-
 static bool check_active(const BlockDriverState *bs,
                          const BlockDriverState *child, const char *key,
                          GError **error)
@@ -151,8 +169,9 @@ static bool adopt_child(BlockDriverState *bs, BlockDriverState *child,
     }
     g_ptr_array_add(bs->children, child);
     g_ptr_array_add(bs->child_keys, g_strdup(role.key));
+    g_array_append_val(bs->child_flags, role.flags);
     if (role.flags & BDRV_CHILD_GROWS) {
-        let_grow(child);
+        add_growers(child, 1);
     }
     return true;
 }
@@ -283,7 +302,23 @@ static bool claim_file(BlockDriverState *bs, GError **error)
     while (node && !node->drv->claim) {
         node = node->file;
     }
+    bs->claimed = node;
+    if (node) {
+        node->claims++;
+    }
     return !node || node->drv->claim(node, flags, error);
+}
+
+/* It could not be opened. Another user of its file finds that as it was. */
+static void give_up(BlockDriverState *bs)
+{
+    BlockDriverState *claimed = bs->claimed ? bdrv_ref(bs->claimed) : NULL;
+
+    free_node(bs);
+    if (claimed && claimed->refcount > 1 && claimed->claims == 0) {
+        claimed->drv->unclaim(claimed);
+    }
+    g_clear_pointer(&claimed, bdrv_unref);
 }
 
 /* On failure the driver holds nothing; the child may be open. */
@@ -331,7 +366,7 @@ BlockDriverState *graph_open_node(Options *options, const NodeSpec *spec,
     bs = new_node(drv, g_steal_pointer(&node_name));
     if (!node_options_take(opts, spec, bs, error) ||
         !open_driver(bs, opts, must_write, error)) {
-        free_node(bs);
+        give_up(bs);
         return NULL;
     }
     bs->overlay = NULL;

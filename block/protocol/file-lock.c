@@ -147,6 +147,13 @@ static void lock_drop(int fd, const FileLockParams *params)
     }
 }
 
+void file_lock_trim(int fd, const FileLockParams *params)
+{
+    if (params->locking != FILE_LOCKING_OFF) {
+        lock_drop(fd, params);
+    }
+}
+
 void file_lock_release(int fd)
 {
     lock_drop(fd, &(FileLockParams){ .shared = FILE_PERM_ALL });

@@ -45,6 +45,9 @@ bool file_lock_move(int from_fd, int to_fd, const char *path,
                     const FileLockParams *from, const FileLockParams *to,
                     GError **error);
 
+/* Gives back what @fd has and @params have not. Context: main */
+void file_lock_trim(int fd, const FileLockParams *params);
+
 /* Gives back all that @fd has. Context: main */
 void file_lock_release(int fd);
 

@@ -226,18 +226,14 @@ static bool take_locks(BlockDriverState *bs, GError **error)
 
 /* What a guest's disk holds and shares: nobody else writes or resizes. The
  * tools share until a format claims the file, unless they say otherwise. */
-static bool lock_image(BlockDriverState *bs, FileLocking locking,
-                       GError **error)
+static void set_own_locks(BlockDriverState *bs)
 {
     FileState *s = bs->opaque;
     bool sharing = (bs->open_flags & BDRV_OPEN_SECTORS) &&
                    !(bs->open_flags & BDRV_OPEN_NO_SHARE);
 
-    s->locks = (FileLockParams){
-        .locking = locking,
-        .held = FILE_PERM_CONSISTENT_READ,
-        .shared = FILE_PERM_ALL,
-    };
+    s->locks.held = FILE_PERM_CONSISTENT_READ;
+    s->locks.shared = FILE_PERM_ALL;
     if (!bs->read_only) {
         s->locks.held |= FILE_PERM_WRITE;
     }
@@ -245,7 +241,26 @@ static bool lock_image(BlockDriverState *bs, FileLocking locking,
         s->locks.shared = FILE_PERM_CONSISTENT_READ |
                           FILE_PERM_WRITE_UNCHANGED;
     }
+}
+
+static bool lock_image(BlockDriverState *bs, FileLocking locking,
+                       GError **error)
+{
+    FileState *s = bs->opaque;
+
+    s->locks.locking = locking;
+    set_own_locks(bs);
     return take_locks(bs, error);
+}
+
+void file_unclaim(BlockDriverState *bs)
+{
+    FileState *s = bs->opaque;
+
+    set_own_locks(bs);
+    if (!bs->inactive) {
+        file_lock_trim(s->fd, &s->locks);
+    }
 }
 
 bool file_claim(BlockDriverState *bs, unsigned flags, GError **error)

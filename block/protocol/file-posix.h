@@ -154,6 +154,8 @@ extern const BlockImageOps file_image, host_device_image;
 
 /* Locks as BlockDriver.claim() asks for. Context: main */
 bool file_claim(BlockDriverState *bs, unsigned flags, GError **error);
+/* BlockDriver.unclaim(). Context: main */
+void file_unclaim(BlockDriverState *bs);
 
 /* BlockDriver.reopen(), in file-posix-reopen.c. Context: main */
 bool file_reopen(BlockDriverState *bs, unsigned flags, GError **error);

@@ -47,6 +47,7 @@ struct BlockDriverState {
     void *opaque;              /* drv->instance_size bytes */
     GPtrArray *children;       /* a reference each; closed last to first */
     GPtrArray *child_keys;     /* the option that named each of them */
+    GArray *child_flags;       /* BDRV_CHILD_ of each of them; unsigned */
     BlockDriverState *file;    /* of these, the one with the image's bytes;
                                   NULL for a protocol node */
     BlockDriverState *backing; /* of these, what shows where the image has
@@ -68,7 +69,11 @@ struct BlockDriverState {
     JsonObject *full_options;  /* what opens this node again */
     char *backing_file;        /* as the image names it, or NULL */
     char *backing_format;      /* driver of it, or NULL */
-    bool grows;                /* writes past the end make it longer */
+    bool grows;                /* writes past the end make it longer: */
+    unsigned growers;          /* there are parents that do so; main */
+    BlockDriverState *claimed; /* of the nodes below, the one that claim() was
+                                  called for, or NULL; main */
+    unsigned claims;           /* nodes that have claimed this one; main */
     bool probed;               /* the driver was guessed from the contents */
     unsigned open_flags;       /* BDRV_OPEN_ of block/image.h */
     const BlockDriverState *overlay; /* whose backing file it is going to be;
@@ -129,6 +134,11 @@ struct BlockDriver {
      * others from writing to it. @flags: BDRV_CLAIM_. Optional. Context: main
      */
     bool (*claim)(BlockDriverState *bs, unsigned flags, GError **error);
+
+    /* The format that has claimed the file was none after all, or claim() has
+     * failed, and nobody else has claimed it: gives back what claim() took.
+     * Along with that. Context: main */
+    void (*unclaim)(BlockDriverState *bs);
 
     /*
      * Access and caching change: @flags are what BDRV_OPEN_READ_ONLY, _DIRECT

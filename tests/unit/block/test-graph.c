@@ -232,7 +232,7 @@ static const BlockDriver leaf_driver = {
 static void test_children(void)
 {
     g_autoptr(BlockDriverState) right = test_open("test-mem,node-name=r");
-    g_autoptr(BlockDriverState) bs = test_open(
+    BlockDriverState *bs = test_open(
         "test-pair,cache.direct=on," MEM("left") ",right=r," MEM("below"));
     BlockDriverState *left = bdrv_find_node("left");
 
@@ -252,6 +252,8 @@ static void test_children(void)
     bdrv_detach_context(bs, test_ctx());
     g_assert_cmpuint(left->attached + right->attached +
                          bs->backing->attached, ==, 0);
+    bdrv_unref(bs);
+    g_assert_false(right->grows); /* nobody makes it longer any more */
 }
 
 /* Blocks that are smaller than a child's: the others do not mind. */

@@ -504,6 +504,27 @@ static bool is_locked(const char *name, off_t byte)
     return lock.l_type != F_UNLCK;
 }
 
+/* A format that was none leaves its file as it was: the next user's writes
+ * do not make it longer. */
+static void test_claimed_in_vain(void)
+{
+    g_autoptr(TestImage) image = image_here(8192);
+    g_autoptr(BlockDriverState) bs = test_open("file,node-name=f0,filename=%s",
+                                               base_of(image));
+
+    for (unsigned i = 0; i < 2; i++) {
+        g_autoptr(GError) error = NULL;
+
+        g_assert_null(bdrv_open(options_parse("qcow2,file=f0", "--blockdev",
+                                              "driver", NULL), &error));
+        g_assert_nonnull(error);
+        g_assert_cmpuint(bs->growers + bs->claims, ==, 0);
+        g_assert_false(bs->grows);
+        g_assert_true(is_locked(base_of(image), 101));  /* it writes */
+        g_assert_false(is_locked(base_of(image), 103)); /* and nothing else */
+    }
+}
+
 /* A disk that is served has one writer. */
 static void test_served(void)
 {
@@ -654,6 +675,7 @@ int main(int argc, char **argv)
                     test_backing_of_blockdev);
     g_test_add_func("/image-open/backing-depth", test_backing_depth);
     g_test_add_func("/image-open/served", test_served);
+    g_test_add_func("/image-open/claimed-in-vain", test_claimed_in_vain);
     g_test_add_func("/image-open/share", test_share);
     g_test_add_func("/image-open/no-share", test_no_share);
     g_test_add_func("/image-open/share-wins", test_share_wins);

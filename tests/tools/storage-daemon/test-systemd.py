@@ -431,6 +431,7 @@ def instances_share_the_folder():
 def run_all():
     """All cases on one machine."""
     global MACHINE # pylint: disable=global-statement
+    signal.signal(signal.SIGTERM, lambda *unused: sys.exit(1)) # with its machine
     try:
         with Machine(DAEMON, UNIT) as machine:
             MACHINE = machine

@@ -163,6 +163,15 @@ bool test_run(const char *const *argv, char **output)
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
+void test_must_run(const char *const *argv)
+{
+    g_autofree char *output = NULL;
+
+    if (!test_run(argv, &output)) {
+        g_error("%s %s: %s", argv[0], argv[1], output);
+    }
+}
+
 TestChild *test_child_start(const char *const *argv)
 {
     TestChild *child = g_new0(TestChild, 1);

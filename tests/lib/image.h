@@ -53,6 +53,8 @@ bool test_program_present(const char *program);
 /* Runs to the end; standard output and error in *output. Whether it exited
  * with 0. */
 bool test_run(const char *const *argv, char **output);
+/* The same of what does; else the test ends with what it said. */
+void test_must_run(const char *const *argv);
 
 /* A program that goes on beside the test. */
 TestChild *test_child_start(const char *const *argv);

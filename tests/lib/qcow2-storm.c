@@ -69,15 +69,6 @@ const StormConfig storm_configs[] = {
 
 /* --- the image --- */
 
-static void must_run(const char *const *argv)
-{
-    g_autofree char *output = NULL;
-
-    if (!test_run(argv, &output)) {
-        g_error("%s %s: %s", argv[0], argv[1], output);
-    }
-}
-
 static void create_backing(Storm *run)
 {
     int64_t bytes = run->config->backing;
@@ -126,7 +117,7 @@ static void create_image(Storm *run)
     if (!run->backing) {
         argv[9] = NULL;
     }
-    must_run(argv);
+    test_must_run(argv);
     load(run);
 }
 
@@ -478,8 +469,8 @@ static void check_with_qemu(Storm *run, const char *fix)
     if (!fix) {
         check[6] = NULL;
     }
-    must_run(check);
-    must_run(convert);
+    test_must_run(check);
+    test_must_run(convert);
 }
 
 static char *read_with_qemu(Storm *run)

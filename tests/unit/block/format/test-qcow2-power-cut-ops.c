@@ -107,15 +107,6 @@ static void check_contents(const Run *run, const void *found, int64_t bytes,
 
 /* --- the image --- */
 
-static void must_run(const char *const *argv)
-{
-    g_autofree char *output = NULL;
-
-    if (!test_run(argv, &output)) {
-        g_error("%s %s: %s", argv[0], argv[1], output);
-    }
-}
-
 static void create_base(Run *run)
 {
     int64_t bytes = run->config->bytes;
@@ -143,7 +134,7 @@ static void create_image(Run *run)
     } else {
         argv[9] = NULL;
     }
-    must_run(argv);
+    test_must_run(argv);
     test_disk_load(run->disk, run->image);
     if (config->data_file) {
         test_disk_load(run->data, run->data_path);
@@ -647,8 +638,8 @@ static void check_with_qemu(Run *run, unsigned at)
     g_autofree char *found = NULL;
     gsize bytes;
 
-    must_run(check);
-    must_run(convert);
+    test_must_run(check);
+    test_must_run(convert);
     g_assert_true(g_file_get_contents(run->raw, &found, &bytes, NULL));
     check_contents(run, found, bytes, at);
 }

@@ -410,6 +410,11 @@ unsigned vhost_user_server_resume(VhostUserServer *server)
     return 0;
 }
 
+bool vhost_user_server_is_busy(const VhostUserServer *server)
+{
+    return server->session;
+}
+
 bool vhost_user_server_connected(const VhostUserServer *server)
 {
     return server->session && vhost_user_session_connected(server->session);

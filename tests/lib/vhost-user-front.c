@@ -461,7 +461,7 @@ void front_expect_closed(Front *f)
 
 void front_wait_disconnected(Front *f)
 {
-    while (vhost_user_server_connected(f->server)) {
+    while (vhost_user_server_is_busy(f->server)) {
         aio_poll(front_main_ctx, true);
     }
 }

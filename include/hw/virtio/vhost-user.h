@@ -91,5 +91,8 @@ VhostUserServer *vhost_user_server_take_over(VirtIODevice *dev,
 /* Whether a front end is connected: one that has just hung up is not. Context:
  * main */
 bool vhost_user_server_connected(const VhostUserServer *server);
+/* Whether there is one, or requests of one that has gone; the next one waits.
+ * Context: main */
+bool vhost_user_server_is_busy(const VhostUserServer *server);
 
 #endif

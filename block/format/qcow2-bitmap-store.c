@@ -74,7 +74,7 @@ static int coroutine_fn write_checked(BlockDriverState *bs, uint64_t offset,
 {
     int ret = qcow2_co_check_overlap(bs, 0, offset, bytes);
 
-    return ret == 0 ? bdrv_co_pwrite(bs->file, offset, bytes, buf, 0) : ret;
+    return ret == 0 ? qcow2_co_write_file(bs->file, offset, bytes, buf) : ret;
 }
 
 static int coroutine_fn write_table(BlockDriverState *bs, uint64_t offset,
@@ -264,8 +264,8 @@ int coroutine_fn qcow2_bitmap_write_flags(BlockDriverState *bs,
                                           Qcow2Bitmap *bitmap, uint32_t flags)
 {
     uint32_t be = GUINT32_TO_BE(flags);
-    int ret = bdrv_co_pwrite(bs->file, bitmap->flags_offset, sizeof(be), &be,
-                             0);
+    int ret = qcow2_co_write_file(bs->file, bitmap->flags_offset, sizeof(be),
+                                  &be);
 
     if (ret == 0) {
         bitmap->flags = flags;

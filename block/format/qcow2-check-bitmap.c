@@ -42,8 +42,8 @@ static int coroutine_fn write_in_place(BlockDriverState *bs)
         return ret < 0 ? ret : write_header(bs);
     }
     directory = qcow2_bitmap_directory_build(s->bitmaps);
-    ret = bdrv_co_pwrite(bs->file, s->bitmap_directory_offset, directory->len,
-                         directory->data, 0);
+    ret = qcow2_co_write_file(bs->file, s->bitmap_directory_offset,
+                              directory->len, directory->data);
     if (ret == 0) {
         ret = bdrv_co_flush(bs->file);
     }

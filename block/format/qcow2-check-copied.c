@@ -129,9 +129,10 @@ static int coroutine_fn write_l1_entry(Qcow2CopiedCheck *c, unsigned index)
     Qcow2Check *check = c->check;
     const Qcow2State *s = check->bs->opaque;
     uint64_t entry = GUINT64_TO_BE(s->l1[index]);
-    int ret = bdrv_co_pwrite(check->bs->file,
-                             s->l1_offset + (uint64_t)index * L1_ENTRY_BYTES,
-                             sizeof(entry), &entry, 0);
+    int ret = qcow2_co_write_file(check->bs->file,
+                                  s->l1_offset +
+                                      (uint64_t)index * L1_ENTRY_BYTES,
+                                  sizeof(entry), &entry);
 
     *(ret < 0 ? &check->out->check_errors
               : &check->out->corruptions_fixed) += 1;

@@ -297,7 +297,7 @@ static int coroutine_fn write_l1(L1Check *c)
     if (c->active) {
         memcpy(s->l1, c->table, bytes);
     }
-    ret = bdrv_co_pwrite(check->bs->file, c->offset, bytes, be, 0);
+    ret = qcow2_co_write_file(check->bs->file, c->offset, bytes, be);
     if (ret < 0) {
         qcow2_check_report(check, "ERROR: Failed to overwrite L1 table: %s",
                            g_strerror(-ret));

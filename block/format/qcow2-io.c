@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Reads parts of the image file that may lie behind its end: for tables and
- * the header. A file that was cut off, or not yet written so far, reads as
- * zeroes there, which to a table means: nothing.
+ * Tables and the header, to and from the image file.
+ *
+ * What is read may lie behind the file's end. A file that was cut off, or not
+ * yet written so far, reads as zeroes there, which to a table means: nothing.
+ * What is written may be shorter than a block of the file.
  */
 #include "qcow2.h"
 
@@ -21,6 +23,37 @@ int coroutine_fn qcow2_co_read_file(BlockDriverState *file, uint64_t offset,
     }
     memset((char *)buf + there, 0, bytes - there);
     return ret;
+}
+
+static int coroutine_fn write_blocks(BlockDriverState *file, uint64_t offset,
+                                     uint64_t bytes, const void *buf)
+{
+    uint64_t mask = file->limits.request_alignment - 1;
+    uint64_t start = offset & ~mask;
+    uint64_t length = ((offset + bytes + mask) & ~mask) - start;
+    g_autofree char *blocks = g_try_malloc(length);
+    int ret;
+
+    if (!blocks) {
+        return -ENOMEM;
+    }
+    ret = qcow2_co_read_file(file, start, length, blocks);
+    if (ret < 0) {
+        return ret;
+    }
+    memcpy(blocks + (offset - start), buf, bytes);
+    return bdrv_co_pwrite(file, start, length, blocks, 0);
+}
+
+int coroutine_fn qcow2_co_write_file(BlockDriverState *file, uint64_t offset,
+                                     uint64_t bytes, const void *buf)
+{
+    uint64_t mask = file->limits.request_alignment - 1;
+
+    /* with a range lock the node does it, for clusters below its blocks */
+    return ((offset | bytes) & mask) && !file->range_lock
+               ? write_blocks(file, offset, bytes, buf)
+               : bdrv_co_pwrite(file, offset, bytes, buf, 0);
 }
 
 int coroutine_fn qcow2_co_read_table(BlockDriverState *file, uint64_t offset,

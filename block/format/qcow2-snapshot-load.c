@@ -222,7 +222,7 @@ static int coroutine_fn write_clusters(BlockDriverState *bs, int64_t offset,
     int ret = qcow2_co_check_overlap(bs, 0, offset, table->len);
 
     if (ret == 0) {
-        ret = bdrv_co_pwrite(bs->file, offset, table->len, table->data, 0);
+        ret = qcow2_co_write_file(bs->file, offset, table->len, table->data);
     }
     return ret == 0 ? qcow2_cache_flush(s->refcount_cache) : ret;
 }

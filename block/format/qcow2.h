@@ -378,7 +378,13 @@ int qcow2_validate_snapshot_l1(BlockDriverState *bs, const Qcow2Snapshot *sn,
 int coroutine_fn qcow2_co_read_file(BlockDriverState *file, uint64_t offset,
                                     uint64_t bytes, void *buf);
 
-/* The same for a table of @entries of 64 bits, into new memory in the byte
+/* Writes part of a table. Where that is no whole blocks of @file, the rest of
+ * them is read and written as it was: the caller sees to it that nobody else
+ * writes there, as under s->lock nobody does in a table's clusters. */
+int coroutine_fn qcow2_co_write_file(BlockDriverState *file, uint64_t offset,
+                                     uint64_t bytes, const void *buf);
+
+/* Reads a table of @entries of 64 bits, into new memory in the byte
  * order of the host: *table, to be freed with g_free(). -ENOMEM, too. */
 int coroutine_fn qcow2_co_read_table(BlockDriverState *file, uint64_t offset,
                                      uint64_t entries, uint64_t **table);

@@ -6,6 +6,7 @@
 #include "tests/lib/block.h"
 #include "tests/lib/faults.h"
 #include "tests/lib/qcow2-ops.h"
+#include "tests/lib/qcow2-rig.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -461,6 +462,24 @@ static void test_reopen(void)
     qcow2_image_check(image);
 }
 
+/* Flags, tables and directories are shorter than what the file can write. */
+static void test_blocks(void)
+{
+    TestImage *image = qcow2_image_new("", "1M");
+    Qcow2Rig *rig;
+    g_autofree char *text = NULL;
+
+    g_free(qcow2_image_run(image, "bitmap", "--add", "@", "b", NULL));
+    rig = qcow2_rig_new_with(image, ",file.request-alignment=512");
+    g_assert_null(rig->bs->file->range_lock);
+    g_assert_cmpint(qcow2_rig_write(rig, 65536, 65536, 1), ==, 0);
+    g_assert_cmpint(qcow2_rig_write(rig, 0, 512, 2), ==, 0);
+    qcow2_rig_reopen(rig);
+    text = describe(rig->image);
+    g_assert_cmpstr(text, ==, "b flags=2 granularity=16 bits: 0-2\n");
+    qcow2_rig_free(rig);
+}
+
 int main(int argc, char **argv)
 {
     static const char *const options[] = {
@@ -473,6 +492,7 @@ int main(int argc, char **argv)
     if (!qcow2_tools_present()) {
         return 0;
     }
+    test_disk_register();
     for (unsigned i = 0; i < G_N_ELEMENTS(options); i++) {
         g_autofree char *path = g_strdup_printf("/qcow2-bitmap/random-%s",
                                                 options[i]);
@@ -487,6 +507,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-bitmap/read-only", test_read_only);
     g_test_add_func("/qcow2-bitmap/reopen", test_reopen);
     g_test_add_func("/qcow2-bitmap/too-much", test_too_much);
+    g_test_add_func("/qcow2-bitmap/blocks", test_blocks);
     ret = g_test_run();
     test_block_end();
     return ret;

@@ -70,6 +70,7 @@ static VirtIOBlockReq *request_get(VirtIOBlockQueue *queue)
 
 static void request_put(VirtIOBlockQueue *queue, VirtIOBlockReq *req)
 {
+    virtio_blk_request_trim(req);
     req->next = queue->free_reqs;
     queue->free_reqs = req;
     queue->in_use--;

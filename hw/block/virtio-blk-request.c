@@ -17,6 +17,10 @@
 
 #define SECTOR_SIZE 512
 
+/* What chains without indirect tables have in rings of the usual size: 4 KiB.
+ * The largest take eight times that. */
+#define KEEP_IOV 256
+
 VirtIOBlockReq *virtio_blk_request_new(void *queue)
 {
     VirtIOBlockReq *req = g_new0(VirtIOBlockReq, 1);
@@ -32,6 +36,13 @@ void virtio_blk_request_free(VirtIOBlockReq *req)
     virtqueue_element_clear(&req->elem);
     g_free(req->segments);
     g_free(req);
+}
+
+void virtio_blk_request_trim(VirtIOBlockReq *req)
+{
+    if (G_UNLIKELY(req->elem.iov_capacity > KEEP_IOV)) {
+        virtqueue_element_clear(&req->elem);
+    }
 }
 
 /*

@@ -72,6 +72,10 @@ struct VirtIOBlockReq {
 VirtIOBlockReq *virtio_blk_request_new(void *queue);
 void virtio_blk_request_free(VirtIOBlockReq *req);
 
+/* @req goes to a pool, its chain given back: memory that few chains need does
+ * not stay with it. Context: home */
+void virtio_blk_request_trim(VirtIOBlockReq *req);
+
 /*
  * Reads the chain in req->elem, each guest byte once, and checks it. Returns
  * VIRTIO_BLK_SUBMIT with req->block filled in, or the result of a request

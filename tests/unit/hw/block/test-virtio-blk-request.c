@@ -475,6 +475,20 @@ static void test_errno_to_status(Chain *chain, gconstpointer data)
     }
 }
 
+/* What ordinary chains need stays with a pooled request, more does not. */
+static void test_trim(Chain *chain, gconstpointer data)
+{
+    VirtQueueElement *elem = &chain->req->elem;
+
+    for (unsigned n = 16; n <= VIRTQUEUE_MAX_IOV; n *= 2) {
+        elem->iov = g_renew(struct iovec, elem->iov, n);
+        elem->iov_capacity = n;
+        virtio_blk_request_trim(chain->req);
+        g_assert_cmpuint(elem->iov_capacity, ==, n <= 256 ? n : 0);
+        g_assert_true(!elem->iov == (n > 256));
+    }
+}
+
 #define ADD(name) \
     g_test_add("/virtio-blk/request/" #name, Chain, NULL, chain_setup, \
                test_##name, chain_teardown)
@@ -503,5 +517,6 @@ int main(int argc, char **argv)
     ADD(segment_count);
     ADD(segments_not_offered);
     ADD(errno_to_status);
+    ADD(trim);
     return g_test_run();
 }

@@ -12,6 +12,8 @@
 #include "qcow2-overlap-map.h"
 
 #include <glib.h>
+#include <string.h>
+#include <sys/random.h>
 
 #define PAGE_BITS      12 /* clusters that a page is for: 512 bytes */
 #define PAGE_CLUSTERS  (1 << PAGE_BITS)
@@ -40,6 +42,23 @@ struct Qcow2OverlapMap {
     bool unsorted;
 };
 
+/* The kernel's, as a sandbox allows: GLib's generator would begin with a file
+ * or with getppid(). An old kernel without gets what no image knows either. */
+static void make_multipliers(Qcow2OverlapMap *map)
+{
+    uint64_t random[BITS_EACH] = {
+        (uintptr_t)map, g_get_monotonic_time(), g_get_real_time(),
+    };
+    uint64_t fresh[BITS_EACH];
+
+    if (getrandom(fresh, sizeof(fresh), 0) == sizeof(fresh)) {
+        memcpy(random, fresh, sizeof(random));
+    }
+    for (unsigned i = 0; i < BITS_EACH; i++) {
+        map->multipliers[i] = random[i] * UINT64_C(0x9e3779b97f4a7c15) | 1;
+    }
+}
+
 Qcow2OverlapMap *qcow2_overlap_map_new(uint64_t near, uint64_t far)
 {
     Qcow2OverlapMap *map = g_new0(Qcow2OverlapMap, 1);
@@ -53,10 +72,7 @@ Qcow2OverlapMap *qcow2_overlap_map_new(uint64_t near, uint64_t far)
            far > (1ULL << map->array_bits) / ROOM_EACH) {
         map->array_bits++;
     }
-    for (unsigned i = 0; i < BITS_EACH; i++) {
-        map->multipliers[i] = (uint64_t)g_random_int() << 32 |
-                              g_random_int() | 1;
-    }
+    make_multipliers(map);
     map->ranges = g_array_new(FALSE, FALSE, sizeof(FarRange));
     return map;
 }

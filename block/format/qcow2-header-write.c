@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Writes the header and its extensions: as a whole after they changed, or
- * only the feature bits, which say in what state the image is.
+ * Makes the header and its extensions from the state, for
+ * qcow2-header-place.c to write; and writes the feature bits alone, which say
+ * in what state the image is.
  *
  *     | fields | unknown | ext | ext | ... | end | backing name | 0 ...   |
  *     0                                                        first cluster
  *
  * What we read and did not understand is written back as it was.
  *
- * Power may fail between two sectors. What changes often is in the first one:
- * all fields, and the extension of bitmaps, which is the only one that comes
- * and goes while a disk is in use and is therefore in front. Where sectors
- * behind it change, too, because extensions have moved, the order is such that
- * where a list ends according to one, there are zeroes in the other: the end.
+ * Power may fail between two sectors. All that matters is in the first one
+ * where it fits: the fields; the extension of bitmaps, which comes and goes
+ * while a disk is in use and is therefore in front; the backing file's name.
+ * Feature names are for readers that know less than we do, and are left out
+ * where that name would be in another sector with them.
  */
 #include "qcow2-header.h"
 
@@ -39,6 +40,7 @@ typedef struct HeaderWriter {
     uint8_t *buf;
     size_t size, at;
     bool full;
+    Qcow2HeaderLayout layout;
 } HeaderWriter;
 
 static void put(HeaderWriter *writer, const void *data, size_t bytes)
@@ -155,20 +157,40 @@ static void put_fields(HeaderWriter *writer, const Qcow2State *s,
     h->header_length = GUINT32_TO_BE(writer->at);
 }
 
-static void put_backing_name(HeaderWriter *writer, const BlockDriverState *bs,
-                             Qcow2Header *h)
+static size_t backing_name_bytes(const BlockDriverState *bs)
 {
-    if (bs->backing_file) {
-        size_t bytes = MIN(strlen(bs->backing_file), QCOW2_MAX_BACKING_NAME);
-
-        h->backing_file_offset = GUINT64_TO_BE(writer->at);
-        h->backing_file_size = GUINT32_TO_BE(bytes);
-        put(writer, bs->backing_file, bytes);
-    }
+    return MIN(strlen(bs->backing_file), QCOW2_MAX_BACKING_NAME);
 }
 
+/* @at: where it goes, or 0: behind the list of extensions. */
+static void put_backing_name(HeaderWriter *writer, const BlockDriverState *bs,
+                             Qcow2Header *h, size_t at)
+{
+    size_t bytes;
+
+    if (!bs->backing_file) {
+        return;
+    }
+    bytes = backing_name_bytes(bs);
+    if (at && !writer->full) {
+        g_assert(at >= writer->at);
+        writer->at = at;
+    }
+    writer->layout.name_at = writer->at;
+    h->backing_file_offset = GUINT64_TO_BE(writer->at);
+    h->backing_file_size = GUINT32_TO_BE(bytes);
+    put(writer, bs->backing_file, bytes);
+    writer->layout.name_end = writer->at;
+}
+
+typedef struct HeaderForm {
+    bool feature_names;
+    size_t name_at;      /* of the backing file; 0: behind the extensions */
+} HeaderForm;
+
+/* False where the cluster has no room. */
 static bool compose(HeaderWriter *writer, const BlockDriverState *bs,
-                    bool with_names)
+                    HeaderForm form)
 {
     const Qcow2State *s = bs->opaque;
     Qcow2Header h = header_of(bs);
@@ -176,9 +198,11 @@ static bool compose(HeaderWriter *writer, const BlockDriverState *bs,
     memset(writer->buf, 0, writer->size);
     writer->at = 0;
     writer->full = false;
+    writer->layout = (Qcow2HeaderLayout){ 0 };
     put_fields(writer, s, &h);
-    put_extensions(writer, bs, with_names);
-    put_backing_name(writer, bs, &h);
+    put_extensions(writer, bs, form.feature_names);
+    writer->layout.list_end = writer->at;
+    put_backing_name(writer, bs, &h, form.name_at);
     if (writer->full) {
         return false;
     }
@@ -189,7 +213,7 @@ static bool compose(HeaderWriter *writer, const BlockDriverState *bs,
 
 /* --- writing it --- */
 
-/* Of the file, as much as is written at once and holds the fields. */
+/* Of the file, as much as is written whole and holds the fields. */
 static size_t first_part(const BlockDriverState *bs)
 {
     const Qcow2State *s = bs->opaque;
@@ -198,63 +222,54 @@ static size_t first_part(const BlockDriverState *bs)
                s->cluster_size);
 }
 
-/* Behind the last byte that is not 0. */
-static size_t content_end(const uint8_t *buf, size_t bytes)
-{
-    while (bytes > 0 && buf[bytes - 1] == 0) {
-        bytes--;
-    }
-    return bytes;
-}
-
-typedef struct HeaderPart {
-    size_t start, end;
-} HeaderPart;
-
-static int coroutine_fn write_part(BlockDriverState *bs, const uint8_t *buf,
-                                   HeaderPart part)
-{
-    return bdrv_co_pwrite(bs->file, part.start, part.end - part.start,
-                          buf + part.start, 0);
-}
-
-static bool names_backing_file(const uint8_t *buf)
-{
-    return ((const Qcow2Header *)buf)->backing_file_offset != 0;
-}
-
-/*
- * @old is what is there. The name of a backing file moves with the extensions:
- * with half of that on the disk its data would be another's, or zeroes, and so
- * it is all or nothing as far as the file can do it.
- */
-static int coroutine_fn write_parts(BlockDriverState *bs, const uint8_t *buf,
-                                    const uint8_t *old)
-{
-    const Qcow2State *s = bs->opaque;
-    size_t bytes = s->cluster_size, first = first_part(bs);
-    HeaderPart fields = { 0, first }, rest = { first, bytes };
-    bool longer = content_end(buf, bytes) >= content_end(old, bytes);
-    int ret;
-
-    if (memcmp(buf + first, old + first, bytes - first) == 0) {
-        return write_part(bs, buf, fields);
-    }
-    if (names_backing_file(buf) || names_backing_file(old)) {
-        return write_part(bs, buf, (HeaderPart){ 0, bytes });
-    }
-    ret = write_part(bs, buf, longer ? fields : rest);
-    if (ret == 0) {
-        ret = bdrv_co_flush(bs->file);
-    }
-    return ret < 0 ? ret : write_part(bs, buf, longer ? rest : fields);
-}
-
-/* Names are for readers that know less than we do. The smallest clusters are
- * left to other names: they would just be full. */
-static bool wants_names(const Qcow2State *s)
+/* The smallest clusters are left to other names: they would just be full. */
+static bool wants_feature_names(const Qcow2State *s)
 {
     return s->version >= 3 && s->cluster_bits > QCOW2_MIN_CLUSTER_BITS;
+}
+
+/* Whether feature names, which are there now, do no harm: see
+ * qcow2-header-place.c for what can be written. */
+static bool may_have_feature_names(const HeaderWriter *writer,
+                                   const Qcow2HeaderChange *change)
+{
+    return qcow2_header_is_within(&writer->layout, change->sector) ||
+           (writer->layout.name_at == 0 &&
+            (change->was.name_at == 0 ||
+             qcow2_header_is_within(&change->was, change->sector)));
+}
+
+/* The name of the backing file is too long for the first sector. If there is
+ * no place where it can go by itself, it is behind the list as it was. */
+static void move_name(HeaderWriter *writer, const BlockDriverState *bs,
+                      Qcow2HeaderChange *change)
+{
+    size_t at = 0;
+
+    if (writer->layout.list_end <= change->sector) {
+        at = qcow2_place_name(change, bs->backing_file,
+                              backing_name_bytes(bs));
+    }
+    change->name_apart = at > 0;
+    compose(writer, bs, (HeaderForm){ .name_at = at });
+}
+
+static int choose_form(HeaderWriter *writer, const BlockDriverState *bs,
+                       Qcow2HeaderChange *change)
+{
+    if (wants_feature_names(bs->opaque) &&
+        compose(writer, bs, (HeaderForm){ .feature_names = true }) &&
+        may_have_feature_names(writer, change)) {
+        return 0;
+    }
+    if (!compose(writer, bs, (HeaderForm){ 0 })) {
+        return -ENOSPC;
+    }
+    if (bs->backing_file &&
+        !qcow2_header_is_within(&writer->layout, change->sector)) {
+        move_name(writer, bs, change);
+    }
+    return 0;
 }
 
 int coroutine_fn qcow2_co_write_header(BlockDriverState *bs)
@@ -263,19 +278,21 @@ int coroutine_fn qcow2_co_write_header(BlockDriverState *bs)
     HeaderWriter writer = { .size = s->cluster_size };
     g_autofree uint8_t *buf = g_try_malloc(writer.size);
     g_autofree uint8_t *old = g_try_malloc(writer.size);
+    Qcow2HeaderChange change = { old, buf, writer.size, first_part(bs) };
     int ret;
 
     if (!buf || !old) {
         return -ENOMEM;
     }
     writer.buf = buf;
-    if (!(wants_names(s) && compose(&writer, bs, true)) &&
-        !compose(&writer, bs, false)) {
-        return -ENOSPC;
-    }
     ret = qcow2_co_read_file(bs->file, 0, writer.size, old);
     if (ret == 0) {
-        ret = write_parts(bs, buf, old);
+        change.was = qcow2_header_layout(old, writer.size);
+        ret = choose_form(&writer, bs, &change);
+    }
+    if (ret == 0) {
+        change.is = writer.layout;
+        ret = qcow2_co_put_header(bs, &change);
     }
     if (ret == 0 && s->version >= 3) {
         s->header_length = GUINT32_FROM_BE(((Qcow2Header *)buf)->header_length);

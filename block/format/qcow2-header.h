@@ -46,4 +46,37 @@ bool coroutine_fn qcow2_co_read_extensions(BlockDriverState *bs,
                                            const Qcow2Header *h,
                                            GError **error);
 
+/* --- qcow2-header-place.c --- */
+
+/* Where the parts of a header end, in bytes from the start of the file. */
+typedef struct Qcow2HeaderLayout {
+    size_t list_end;           /* behind the mark that ends the extensions */
+    size_t name_at, name_end;  /* of the backing file; 0: there is none */
+} Qcow2HeaderLayout;
+
+typedef struct Qcow2HeaderChange {
+    const uint8_t *old;        /* the first cluster, as the file has it */
+    const uint8_t *new;        /* and as it is to be */
+    size_t bytes;              /* of both */
+    size_t sector;             /* the file writes whole */
+    Qcow2HeaderLayout was, is;
+    bool name_apart;           /* it is where qcow2_place_name() said */
+} Qcow2HeaderChange;
+
+/* Of what is on the disk; it need not make sense. Context: any */
+Qcow2HeaderLayout qcow2_header_layout(const uint8_t *buf, size_t bytes);
+
+/* All that a reader needs is in the first sector. Context: any */
+bool qcow2_header_is_within(const Qcow2HeaderLayout *layout, size_t sector);
+
+/* Where a name of @bytes can be that does not fit behind the list of
+ * extensions in the first sector; 0: nowhere. change->is and ->new are not
+ * looked at. Context: any */
+size_t qcow2_place_name(const Qcow2HeaderChange *change, const char *name,
+                        size_t bytes);
+
+/* Writes what has changed; the last write is not flushed. 0 or an errno. */
+int coroutine_fn qcow2_co_put_header(BlockDriverState *bs,
+                                     const Qcow2HeaderChange *change);
+
 #endif

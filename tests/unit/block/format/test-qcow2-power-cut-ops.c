@@ -410,8 +410,8 @@ static void coroutine_fn change_bitmaps(Run *run)
     g_autofree char *name = g_strdup_printf("b%u", run->names++);
     g_autoptr(GError) error = NULL;
 
-    if (!list || run->config->base) {
-        return; /* of version 2; or it moves the backing file's name */
+    if (!list) {
+        return; /* of version 2 */
     }
     begin(run);
     if (list->len < 3) {

@@ -105,6 +105,7 @@ class Operation:
     """One command line, and how it ends if it fails."""
     program = "img"
     failed = (1,)
+    thorough = False # each write and each flush has its turn in every run
 
     def prepare(self):
         """Images, and what is to be expected of them in files that end with
@@ -495,6 +496,7 @@ class BitmapRemove(Change):
 
 class Snapshot(Change):
     """Two states."""
+    thorough = True
     option = ""
 
     def prepare(self):

@@ -7,7 +7,9 @@ before are whole (operations.py says what that is).
 
 Usage: test-faults.py [--runs N] [--seed N] [--all] [--only NAME]
                       VBLK_IMG VBLK_IO DAEMON LIBRARY
-Without --all it is N runs for each operation, chosen by the seed.
+Without --all it is N runs for each operation, chosen by the seed; and for
+those that change counts and flags together, the disk dies at each write and
+each flush.
 """
 
 import argparse
@@ -168,7 +170,11 @@ class Bench:
         if self.args.all:
             return every
         chance = random.Random(f"{self.args.seed} {name}")
-        return chance.sample(every, min(self.args.runs, len(every)))
+        some = chance.sample(every, min(self.args.runs, len(every)))
+        if OPERATIONS[name].thorough:
+            some += [(n, "dead") for n in range(1, well.calls + 1)
+                     if well.may_have(n, "ENOSPC") and (n, "dead") not in some]
+        return some
 
     def test(self, name):
         """All runs of an operation. Returns what is wrong."""

@@ -333,13 +333,11 @@ static int coroutine_fn switch_directory(BlockDriverState *bs,
     int ret;
 
     set_place(bs, place);
-    ret = qcow2_co_write_header(bs);
-    if (ret == 0) {
-        ret = bdrv_co_flush(bs->file);
-    }
+    ret = qcow2_co_change_header(bs);
     if (ret < 0) {
-        /* which is in force on the disk is not known: both stay */
+        /* the file may lead to the new one, which the caller gives up */
         set_place(bs, old);
+        qcow2_co_change_header(bs);
     } else if (old.bytes) {
         qcow2_co_free_clusters(bs, old.offset, old.bytes,
                                QCOW2_DISCARD_OTHER);

@@ -5,8 +5,9 @@
  * is used with a snapshot more or less.
  *
  * How it works: each stretch of the file that one block covers and that has
- * anything in use gets a block, in the first free cluster from there on; the
- * table goes where there is room first. Both are counted as they are placed,
+ * anything in use gets a block, in the first free cluster from there on, or of
+ * all where the counts are not those of a check; the table goes where there is
+ * room first. Both are counted as they are placed,
  * and may make more blocks necessary. Nothing of the old structures is
  * overwritten: they are in use until the header says otherwise, in one write.
  */
@@ -34,11 +35,20 @@ static int count_new(Qcow2Rebuild *r, uint64_t cluster)
     return qcow2_counts_add(r->counts, cluster, 1);
 }
 
+static bool has_block(const Qcow2Rebuild *r, uint64_t index)
+{
+    return index < r->blocks->len &&
+           g_array_index(r->blocks, uint64_t, index) != 0;
+}
+
+/* Counts that are in force may be of clusters far behind the end of the file:
+ * it need not grow to there. */
 static int place_block(Qcow2Rebuild *r, uint64_t index)
 {
     const Qcow2State *s = r->bs->opaque;
-    uint64_t start = index << s->refcount_block_bits;
+    uint64_t start = r->guarded ? 0 : index << s->refcount_block_bits;
     uint64_t cluster = qcow2_counts_find_free(r->counts, start, 1);
+    int ret;
 
     if (index >= QCOW2_MAX_REFTABLE_BYTES / ENTRY_BYTES) {
         return -EFBIG;
@@ -47,11 +57,16 @@ static int place_block(Qcow2Rebuild *r, uint64_t index)
         g_array_set_size(r->blocks, index + 1);
     }
     g_array_index(r->blocks, uint64_t, index) = cluster << s->cluster_bits;
-    return count_new(r, cluster);
+    ret = count_new(r, cluster);
+    cluster >>= s->refcount_block_bits;
+    if (ret < 0 || cluster >= index || has_block(r, cluster)) {
+        return ret;
+    }
+    return place_block(r, cluster); /* where nothing was in use */
 }
 
 /* Whatever is counted has a block. New blocks are placed further on, where
- * this has not been yet. */
+ * this has not been yet, or see to that themselves. */
 static int place_blocks(Qcow2Rebuild *r)
 {
     const Qcow2State *s = r->bs->opaque;
@@ -61,8 +76,7 @@ static int place_blocks(Qcow2Rebuild *r)
     while (used != UINT64_MAX && ret == 0) {
         uint64_t index = used >> s->refcount_block_bits;
 
-        if (index >= r->blocks->len ||
-            g_array_index(r->blocks, uint64_t, index) == 0) {
+        if (!has_block(r, index)) {
             ret = place_block(r, index);
         }
         used = qcow2_counts_next(r->counts,

@@ -402,9 +402,9 @@ int coroutine_fn qcow2_co_alloc_clusters_at(BlockDriverState *bs,
 
 /* --- giving back at once --- */
 
-void coroutine_fn qcow2_co_free_clusters(BlockDriverState *bs, int64_t host,
-                                         uint64_t bytes,
-                                         Qcow2DiscardType type)
+int coroutine_fn qcow2_co_try_free_clusters(BlockDriverState *bs, int64_t host,
+                                            uint64_t bytes,
+                                            Qcow2DiscardType type)
 {
     const Qcow2State *s = bs->opaque;
     Qcow2RefcountChange change = {
@@ -416,13 +416,17 @@ void coroutine_fn qcow2_co_free_clusters(BlockDriverState *bs, int64_t host,
         .type = type,
     };
 
-    int ret;
-
     bdrv_co_debug_event(bs->file, BLKDBG_CLUSTER_FREE);
-    if (s->broken) {
-        return; /* nothing is written any more */
-    }
-    ret = qcow2_co_change_refcount(bs, &change);
+    /* of one that is broken nothing is written any more */
+    return s->broken ? 0 : qcow2_co_change_refcount(bs, &change);
+}
+
+void coroutine_fn qcow2_co_free_clusters(BlockDriverState *bs, int64_t host,
+                                         uint64_t bytes,
+                                         Qcow2DiscardType type)
+{
+    int ret = qcow2_co_try_free_clusters(bs, host, bytes, type);
+
     if (ret < 0) {
         log_plain("qcow2_free_clusters failed: %s", g_strerror(-ret));
     }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Changes reference counts, and the tables whose flags depend on them, in one
- * write of the header. Used by what takes, applies and
- * deletes snapshots.
+ * write of the header. Used by what takes, applies and deletes snapshots.
  *
  * Why: QCOW2_COPIED in an active table is right where the count is 1. A count
  * that goes from 1 to 2 and its flag lie in two places; whichever of them is
@@ -28,7 +27,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "block/debug.h"
 #include "block/log.h"
 #include "qcow2-rebuild.h"
 #include "qcow2-write.h"
@@ -412,22 +410,6 @@ static int coroutine_fn change_header(BlockDriverState *bs, Qcow2Roots *roots,
     return ret;
 }
 
-static int coroutine_fn free_range(BlockDriverState *bs,
-                                   const Qcow2Unused *unused)
-{
-    const Qcow2State *s = bs->opaque;
-    Qcow2RefcountChange change = {
-        .first = unused->offset >> s->cluster_bits,
-        .clusters = qcow2_size_to_clusters(s, unused->bytes),
-        .addend = 1,
-        .decrease = true,
-        .type = unused->type,
-    };
-
-    bdrv_co_debug_event(bs->file, BLKDBG_CLUSTER_FREE);
-    return qcow2_co_change_refcount(bs, &change);
-}
-
 static void give_up_reftable(Qcow2Switch *sw, const Qcow2Reftable *table)
 {
     const Qcow2State *s = sw->bs->opaque;
@@ -453,7 +435,8 @@ static void coroutine_fn free_unused(Qcow2Switch *sw)
     int ret = 0;
 
     for (unsigned i = 0; i < sw->unused->len; i++) {
-        int one = free_range(bs, &g_array_index(sw->unused, Qcow2Unused, i));
+        const Qcow2Unused *u = &g_array_index(sw->unused, Qcow2Unused, i);
+        int one = qcow2_co_try_free_clusters(bs, u->offset, u->bytes, u->type);
 
         ret = ret < 0 ? ret : one;
     }

@@ -588,6 +588,10 @@ int64_t coroutine_fn qcow2_co_alloc_bytes(BlockDriverState *bs,
 void coroutine_fn qcow2_co_free_clusters(BlockDriverState *bs, int64_t host,
                                          uint64_t bytes,
                                          Qcow2DiscardType type);
+/* The same, for those who say themselves what has failed. */
+int coroutine_fn qcow2_co_try_free_clusters(BlockDriverState *bs, int64_t host,
+                                            uint64_t bytes,
+                                            Qcow2DiscardType type);
 
 /* --- qcow2-l2.c: all under s->lock --- */
 

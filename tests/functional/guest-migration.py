@@ -27,11 +27,13 @@ MIB = harness.MIB
 class Monitor:
     """The QMP socket of one QEMU."""
 
-    def __init__(self, path):
+    def __init__(self, qemu):
+        self.qemu = qemu
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(LIMIT)
-        self.sock.connect(path)
+        self.sock.connect(qemu.path)
         self.lines = self.sock.makefile("r", encoding="utf-8")
+        self.events = []    # that came before the answer to a command
         self.read()
         self.run("qmp_capabilities")
 
@@ -44,7 +46,8 @@ class Monitor:
         """The next message."""
         line = self.lines.readline()
         if not line:
-            raise harness.daemon.DaemonError("QEMU closed its monitor")
+            raise harness.daemon.DaemonError("QEMU closed its monitor: " +
+                                             self.qemu.last_words())
         return json.loads(line)
 
     def run(self, command, **arguments):
@@ -57,11 +60,12 @@ class Monitor:
                 raise harness.daemon.DaemonError(f"{command}: {message['error']}")
             if "return" in message:
                 return message["return"]
+            self.events.append(message)
 
     def wait_migration(self, states=("completed", "failed", "cancelled")):
         """Until it is over, or in one of these states; which one."""
         while True:
-            message = self.read()
+            message = self.events.pop(0) if self.events else self.read()
             if message.get("event") == "MIGRATION":
                 status = message["data"]["status"]
                 if status in states:
@@ -120,6 +124,12 @@ class Qemu:
             self.more.wait_for(lambda: len(self.rounds) >= count or
                                self.process.poll() is not None, LIMIT)
 
+    def last_words(self):
+        """How it has ended, and what it said."""
+        self.end()
+        return (f"{self.name}, status {self.process.returncode}\n"
+                f"{self.result.tail()}")
+
     def end(self):
         """Waits until it has ended by itself."""
         self.thread.join()
@@ -131,21 +141,21 @@ class Qemu:
         self.end()
 
 
-def wait_for_socket(path, process):
+def wait_for_socket(qemu):
     """Connects to the monitor as soon as it is there."""
     event = threading.Event()
-    while process.poll() is None:
+    while qemu.process.poll() is None:
         try:
-            return Monitor(path)
+            return Monitor(qemu)
         except (FileNotFoundError, ConnectionRefusedError):
             event.wait(0.05)
-    raise harness.daemon.DaemonError("QEMU did not start")
+    raise harness.daemon.DaemonError("QEMU did not start: " + qemu.last_words())
 
 
 def begin(bench, source, target, pause=False):
     """Monitors of both; the migration runs, if the guest does."""
-    target_monitor = wait_for_socket(target.path, target.process)
-    monitor = wait_for_socket(source.path, source.process)
+    target_monitor = wait_for_socket(target)
+    monitor = wait_for_socket(source)
     source.moment.wait(LIMIT)
     if not source.rounds:
         bench.check("the guest has begun to work", False, source.result.tail())

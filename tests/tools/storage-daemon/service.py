@@ -4,6 +4,7 @@ succeeded, disks, and what a monitor can see of it all. In the current folder.
 """
 
 import os
+import re
 import signal
 import socket
 import struct
@@ -22,6 +23,38 @@ def image(name, size=1 << 20):
     with open(name, "wb") as file:
         file.write(name.encode().ljust(size, b"."))
     return name
+
+
+class Guest:
+    """A verifying load on a disk of zeroes, until the end of the block."""
+
+    program = None # steady-guest; set by the test
+    size = 1 << 20 # bytes of the disk
+
+    def __init__(self, path):
+        self.process = subprocess.Popen(
+            [self.program, path, str(self.size)], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.served_by(1)
+
+    def served_by(self, number):
+        """Waits until the disk works by its N-th connection."""
+        line = self.process.stdout.readline()
+        assert line == f"served {number}\n", line + self.process.stdout.read()
+
+    def ended(self, requests, verified):
+        """What it has done: a number, and bytes."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *unused):
+        if kind:
+            self.process.kill()
+        output, _ = self.process.communicate(timeout=TIMEOUT)
+        if not kind:
+            assert self.process.returncode == 0, output
+            self.ended(*map(int, re.findall(r"\d+", output.splitlines()[-1])))
 
 
 class Process:

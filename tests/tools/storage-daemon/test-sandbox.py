@@ -167,19 +167,25 @@ def null():
           "--verify=none", "--number_ios=2000")
 
 
-@case
-def nbd():
+@contextlib.contextmanager
+def nbdkit():
+    """A disk in memory behind nbd.sock."""
     if not shutil.which("nbdkit"):
         raise Skip("nbdkit is not installed")
-    server = subprocess.Popen(["nbdkit", "-f", "-U", "nbd.sock", "memory",
-                               "32M"])
+    server = subprocess.Popen(["nbdkit", "-f", "-U", "nbd.sock", "memory", "32M"])
     try:
         until(lambda: os.path.exists("nbd.sock"), "nbdkit")
-        bench(("--blockdev", "nbd,node-name=n,server.type=unix,"
-               "server.path=nbd.sock"))
+        yield
     finally:
         server.terminate()
         server.wait()
+
+
+@case
+def nbd():
+    with nbdkit():
+        bench(("--blockdev", "nbd,node-name=n,server.type=unix,"
+               "server.path=nbd.sock"))
 
 
 def load_on(path, *more):
@@ -426,12 +432,7 @@ def takes_back_as_another_user():
 @case
 def keeps_what_it_cannot_take_back():
     """A connection to a server: the successor is told at once."""
-    if not shutil.which("nbdkit"):
-        raise Skip("nbdkit is not installed")
-    server = subprocess.Popen(["nbdkit", "-f", "-U", "nbd.sock", "memory",
-                               "32M"])
-    try:
-        until(lambda: os.path.exists("nbd.sock"), "nbdkit")
+    with nbdkit():
         with Running("--blockdev", "nbd,node-name=n,server.type=unix,"
                      "server.path=nbd.sock", "--export", EXPORT + "s",
                      "--takeover", "t"):
@@ -440,9 +441,6 @@ def keeps_what_it_cannot_take_back():
             assert re.search("refuses: node 'n' could not be connected to .*"
                              "nbd.sock again: Permission denied$", said), said
             front.check()
-    finally:
-        server.terminate()
-        server.wait()
 
 
 class Monitor:

@@ -10,7 +10,6 @@ import collections
 import contextlib
 import os
 import random
-import re
 import shutil
 import signal
 import socket
@@ -24,9 +23,10 @@ from cases import NOTES, Skip, case, main  # noqa: E402
 from machine import Machine, write  # noqa: E402
 from processes import children, has_ended, until  # noqa: E402
 from qmp import Client  # noqa: E402
+import service  # noqa: E402
 from service import add_export, del_disk, state  # noqa: E402
 
-DAEMON, GUEST, UNIT = (os.path.abspath(path) for path in sys.argv[1:4])
+DAEMON, service.Guest.program, UNIT = map(os.path.abspath, sys.argv[1:4])
 TIMEOUT = 60
 BYTES = 4 << 20
 MONITOR = (" --allow-path /srv --allow-path /run/vblk --chardev socket,id=m,path=/run/vblk/{}.qmp,server=on,"
@@ -109,32 +109,14 @@ class Unit:
         self.do("reset-failed", status=None)
 
 
-class Guest:
-    """A verifying load on a disk, until the end of the block."""
+class Guest(service.Guest):
+    """Counted."""
 
-    def __init__(self, path):
-        self.process = subprocess.Popen(
-            [GUEST, path, str(BYTES)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True)
-        self.served_by(1)
+    size = BYTES
 
-    def served_by(self, number):
-        """Waits until the disk works by its N-th connection."""
-        line = self.process.stdout.readline()
-        assert line == f"served {number}\n", line + self.process.stdout.read()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, *unused):
-        if kind:
-            self.process.kill()
-        output, _ = self.process.communicate(timeout=TIMEOUT)
-        if not kind:
-            assert self.process.returncode == 0, output
-            requests, verified = re.findall(r"\d+", output.splitlines()[-1])
-            COUNT["requests"] += int(requests)
-            COUNT["bytes"] += int(verified)
+    def ended(self, requests, verified):
+        COUNT["requests"] += requests
+        COUNT["bytes"] += verified
 
 
 def listening(path):

@@ -14,7 +14,6 @@ import os
 import random
 import select
 import socket
-import subprocess
 import sys
 import time
 
@@ -23,11 +22,10 @@ sys.path.insert(0, os.path.dirname(sys.path[0]))
 from cases import case, main  # noqa: E402
 from processes import until  # noqa: E402
 from qmp import Client  # noqa: E402
-from service import (TIMEOUT, Process, add_disk, add_export, image,  # noqa: E402
-                     served, state)
+from service import (TIMEOUT, Guest, Process, add_disk, add_export,  # noqa: E402
+                     image, served, state)
 
-DAEMON, GUEST = (os.path.abspath(path) for path in sys.argv[1:3])
-Process.program = DAEMON
+Process.program, Guest.program = map(os.path.abspath, sys.argv[1:3])
 SECOND = ("--chardev", "socket,id=m2,path=q2.sock,server=on,wait=off",
           "--monitor", "chardev=m2")
 COUNT = {"commands": 0, "takeovers": 0, "failed": 0}
@@ -147,26 +145,6 @@ MOMENT = {function.__name__: function for function in (
 MOMENTS = list(MOMENT)
 # the old one has said nothing of what is to come; it ends as the old one
 MAY_BE_CUT = MOMENTS[:MOMENTS.index("commit_is_held")]
-
-
-class Guest:
-    """A verifying load on a disk of zeroes, until the end of the block."""
-
-    def __init__(self, path):
-        self.process = subprocess.Popen(
-            [GUEST, path, str(1 << 20)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True)
-        line = self.process.stdout.readline()
-        assert line == "served 1\n", line + self.process.stdout.read()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, *unused):
-        if kind:
-            self.process.kill()
-        output, _ = self.process.communicate(timeout=TIMEOUT)
-        assert kind or (self.process.returncode == 0 and "verified" in output), output
 
 
 def blank(name):

@@ -176,8 +176,8 @@ static bool node_number(JsonNode *node, uint64_t *value)
     return number >= 0;
 }
 
-bool options_take_uint(Options *opts, const char *key, uint64_t max,
-                       uint64_t *value, GError **error)
+bool options_take_range(Options *opts, const char *key, uint64_t min,
+                        uint64_t max, uint64_t *value, GError **error)
 {
     g_autoptr(JsonNode) node = options_steal(opts, key);
     g_autofree char *needs = NULL;
@@ -186,12 +186,19 @@ bool options_take_uint(Options *opts, const char *key, uint64_t max,
     if (!node) {
         return true;
     }
-    if (!node_number(node, &number) || number > max) {
-        needs = g_strdup_printf("a number from 0 to %" G_GUINT64_FORMAT, max);
+    if (!node_number(node, &number) || number < min || number > max) {
+        needs = g_strdup_printf("a number from %" G_GUINT64_FORMAT
+                                " to %" G_GUINT64_FORMAT, min, max);
         return refuse(opts, key, node, needs, error);
     }
     *value = number;
     return true;
+}
+
+bool options_take_uint(Options *opts, const char *key, uint64_t max,
+                       uint64_t *value, GError **error)
+{
+    return options_take_range(opts, key, 0, max, value, error);
 }
 
 /* Returns the power of two, or -1. Bytes have no fractions. */

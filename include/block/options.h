@@ -76,6 +76,8 @@ bool options_take_bool(Options *opts, const char *key, bool *value,
 /* Decimal, 0x hex. */
 bool options_take_uint(Options *opts, const char *key, uint64_t max,
                        uint64_t *value, GError **error);
+bool options_take_range(Options *opts, const char *key, uint64_t min,
+                        uint64_t max, uint64_t *value, GError **error);
 /* Bytes with an optional suffix: b k K M G T P E, powers of 1024. */
 bool options_take_size(Options *opts, const char *key, int64_t *value,
                        GError **error);

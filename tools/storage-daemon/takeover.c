@@ -72,14 +72,8 @@ bool takeover_configure(const char *text, GError **error)
     g_autoptr(Options) opts = options_parse(text, "--takeover", "path", error);
 
     if (!opts || !options_need_str(opts, "path", &state.path, error) ||
-        !options_take_uint(opts, "drain-timeout", MAX_DRAIN_TIMEOUT_S,
-                           &state.drain_s, error)) {
-        return false;
-    }
-    if (state.drain_s == 0) {
-        g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
-                    "--takeover: drain-timeout must be from 1 to "
-                    G_STRINGIFY(MAX_DRAIN_TIMEOUT_S));
+        !options_take_range(opts, "drain-timeout", 1, MAX_DRAIN_TIMEOUT_S,
+                            &state.drain_s, error)) {
         return false;
     }
     return options_finish(opts, error);

@@ -304,6 +304,25 @@ static void test_size(void)
     }
 }
 
+static void test_range(void)
+{
+    Options *opts = parse("low=4,least=5,most=9,high=10");
+    g_autoptr(GError) error = NULL;
+    uint64_t value = 7;
+
+    g_assert_false(options_take_range(opts, "low", 5, 9, &value, &error));
+    g_assert_nonnull(strstr(error->message,
+                            "option 'low' needs a number from 5 to 9, not "
+                            "'4'"));
+    g_assert_false(options_take_range(opts, "high", 5, 9, &value, NULL));
+    g_assert_cmpuint(value, ==, 7);
+    g_assert_true(options_take_range(opts, "least", 5, 9, &value, NULL));
+    g_assert_cmpuint(value, ==, 5);
+    g_assert_true(options_take_range(opts, "most", 5, 9, &value, NULL));
+    g_assert_cmpuint(value, ==, 9);
+    expect_end(opts);
+}
+
 static void test_uint(void)
 {
     static const char *const bad[] = {
@@ -660,6 +679,7 @@ int main(int argc, char **argv)
     g_test_add_func("/options/bool", test_bool);
     g_test_add_func("/options/size", test_size);
     g_test_add_func("/options/uint", test_uint);
+    g_test_add_func("/options/range", test_range);
     g_test_add_func("/options/text", test_text);
     g_test_add_func("/options/enum", test_enum);
     g_test_add_func("/options/strv", test_strv);

@@ -390,9 +390,12 @@ static void stopped_bh(void *opaque)
 
     ring->base = virtqueue_base(ring->vq);
     ring->broken = virtqueue_is_broken(ring->vq);
+    /* of what the process before us had taken, a device that is paused or
+     * halted may not have come to all */
+    ring->settled = !ring->resumes &&
+                    (ring->broken || virtqueue_resubmits(ring->vq) == 0);
     g_clear_pointer(&ring->vq, virtqueue_free);
     ring->state = VHOST_USER_RING_STOPPED;
-    ring->settled = !ring->resumes;
     ring->stopped(ring->stopped_opaque);
 }
 

@@ -77,6 +77,9 @@ static void echo_complete(EchoQueue *q, VirtQueueElement *elem)
 
 static void echo_look(EchoQueue *q)
 {
+    if (q->echo->idle) {
+        return;
+    }
     do {
         VirtQueueElement elem = { 0 };
 

@@ -35,6 +35,7 @@ typedef struct Echo {
     int front_fd;  /* of the front end: has nothing to read when it is over;
                       0: not looked at */
     bool hold; /* keep the next request; Context: home of the queues */
+    bool idle; /* look at no ring; set while none runs */
     uint64_t features;
     unsigned set_features_calls, resets;
     uint8_t config[ECHO_CONFIG_BYTES];

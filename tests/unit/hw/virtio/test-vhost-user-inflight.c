@@ -57,9 +57,32 @@ static void resume_ring(Front *f, uint32_t base)
     front_enable(f, 0, 1);
 }
 
+typedef enum Interruption {
+    INTERRUPTED_NEVER,
+    INTERRUPTED_BEFORE_START,
+    INTERRUPTED_BEFORE_LOOK,
+} Interruption;
+
+/* A front end that could not start all rings takes all back. */
+static void interrupt(Front *f, const VhostUserInflight *area, int fd,
+                      Interruption when)
+{
+    uint32_t base = virtio_ring_initial_base(f->rings[0]);
+
+    f->echo->idle = true; /* as a device whose medium is not there yet */
+    if (when == INTERRUPTED_BEFORE_LOOK) {
+        resume_ring(f, base);
+    }
+    if (when != INTERRUPTED_NEVER) {
+        front_get_base(f, 0);
+        g_assert_cmpuint(set_area(f, area, fd), ==, 0);
+    }
+    f->echo->idle = false;
+}
+
 /* A back end cannot crash within its test: the memory is put back to what it
  * was when the request was in flight, and somebody else takes over. */
-static void crash_with(bool iothread, uint64_t features, bool give_up)
+static void crash_with(bool iothread, uint64_t features, Interruption when)
 {
     g_autoptr(Front) f = front_running(iothread, features);
     VhostUserInflight area;
@@ -83,10 +106,7 @@ static void crash_with(bool iothread, uint64_t features, bool give_up)
     front_connect(f);
     front_negotiate(f, features | VHOST_USER_F_PROTOCOL_FEATURES_BIT);
     g_assert_cmpuint(set_area(f, &area, fd), ==, 0);
-    if (give_up) {
-        front_get_base(f, 0); /* it could not start all: it takes all back */
-        g_assert_cmpuint(set_area(f, &area, fd), ==, 0);
-    }
+    interrupt(f, &area, fd, when);
     resume_ring(f, virtio_ring_initial_base(f->rings[0]));
     front_expect_answer(f, 0, 7);
     for (unsigned i = 0; i < 3 * FRONT_RING_SIZE; i++) {
@@ -98,19 +118,26 @@ static void crash_with(bool iothread, uint64_t features, bool give_up)
 
 static void test_crash_split(gconstpointer opaque)
 {
-    crash_with(opaque != NULL, PLAIN, false);
+    crash_with(opaque != NULL, PLAIN, INTERRUPTED_NEVER);
 }
 
 static void test_crash_packed(gconstpointer opaque)
 {
-    crash_with(opaque != NULL, PACKED, false);
+    crash_with(opaque != NULL, PACKED, INTERRUPTED_NEVER);
 }
 
 /* A ring that is taken back before it ran has still in flight what it had. */
 static void test_crash_given_up(gconstpointer opaque)
 {
-    crash_with(opaque != NULL, PLAIN, true);
-    crash_with(opaque != NULL, PACKED, true);
+    crash_with(opaque != NULL, PLAIN, INTERRUPTED_BEFORE_START);
+    crash_with(opaque != NULL, PACKED, INTERRUPTED_BEFORE_START);
+}
+
+/* The same of one that ran, but whose device had not come to it. */
+static void test_crash_not_begun(gconstpointer opaque)
+{
+    crash_with(opaque != NULL, PLAIN, INTERRUPTED_BEFORE_LOOK);
+    crash_with(opaque != NULL, PACKED, INTERRUPTED_BEFORE_LOOK);
 }
 
 /* A ring that was given back starts where the front end says: a guest that
@@ -208,6 +235,7 @@ static const FrontCase cases[] = {
     { "crash-split", test_crash_split, true },
     { "crash-packed", test_crash_packed, true },
     { "crash-given-up", test_crash_given_up, true },
+    { "crash-not-begun", test_crash_not_begun, true },
     { "given-back", test_given_back },
     { "refused", test_refused },
     { "overwritten", test_overwritten },

@@ -70,10 +70,18 @@ struct InflightQueue {
     uint16_t *batch;      /* used and not published */
     unsigned n_batch;
     uint16_t *left;       /* by the process before us */
+    uint16_t *left_num;   /* packed: slots of each of these, by its entry */
     unsigned n_left, next_left;
     /* packed: the chain being collected */
     unsigned chain_first, chain_at, chain_num, chain_last;
 };
+
+/* The ring has at most as many that are used and not published as slots. */
+static inline void inflight_queue_batch(InflightQueue *queue, unsigned i)
+{
+    g_assert(queue->n_batch < queue->size);
+    queue->batch[queue->n_batch++] = i;
+}
 
 /* Sorts what was collected in queue->left by the counters of @key. */
 void inflight_queue_sort(InflightQueue *queue,

@@ -122,6 +122,7 @@ static bool visit_chain(InflightQueue *queue, bool *seen, unsigned head,
         }
         i = LOAD(entry_at(queue, i)->next);
     }
+    queue->left_num[head] = num;
     *n += num;
     return true;
 }
@@ -219,7 +220,7 @@ unsigned inflight_packed_taken(InflightQueue *queue)
 
 unsigned inflight_packed_count(const InflightQueue *queue, unsigned entry)
 {
-    return LOAD(entry_at(queue, entry)->num);
+    return queue->left_num[entry];
 }
 
 bool inflight_packed_desc(const InflightQueue *queue, unsigned *cursor,
@@ -242,7 +243,7 @@ bool inflight_packed_desc(const InflightQueue *queue, unsigned *cursor,
 
 void inflight_packed_end(InflightQueue *queue, unsigned entry)
 {
-    queue->batch[queue->n_batch++] = entry;
+    inflight_queue_batch(queue, entry);
 }
 
 void inflight_packed_prepare(InflightQueue *queue, InflightPosition next)

@@ -89,7 +89,7 @@ void inflight_split_end(InflightQueue *queue, unsigned head)
 
     STORE(split->desc[head].next, LOAD(split->last_batch_head));
     STORE(split->last_batch_head, head);
-    queue->batch[queue->n_batch++] = head;
+    inflight_queue_batch(queue, head);
 }
 
 void inflight_split_commit(InflightQueue *queue, uint16_t used_idx)

@@ -185,6 +185,7 @@ InflightQueue *inflight_queue_new(Inflight *inflight, unsigned index,
     queue->size = size;
     queue->batch = g_new(uint16_t, size);
     queue->left = g_new(uint16_t, size);
+    queue->left_num = g_new0(uint16_t, size);
     return queue;
 }
 
@@ -193,6 +194,7 @@ void inflight_queue_free(InflightQueue *queue)
     if (queue) {
         g_free(queue->batch);
         g_free(queue->left);
+        g_free(queue->left_num);
         g_free(queue);
     }
 }

@@ -104,8 +104,9 @@ void inflight_packed_begin(InflightQueue *queue);
 bool inflight_packed_add(InflightQueue *queue, const InflightDesc *desc);
 unsigned inflight_packed_taken(InflightQueue *queue);
 
-/* The descriptors of @entry: *cursor starts with @entry and moves on. False:
- * somebody wrote to the region. */
+/* The descriptors of @entry, one that was left: how many they are, as was
+ * checked; *cursor starts with @entry and moves on. False: somebody wrote to
+ * the region. */
 unsigned inflight_packed_count(const InflightQueue *queue, unsigned entry);
 bool inflight_packed_desc(const InflightQueue *queue, unsigned *cursor,
                           InflightDesc *desc);

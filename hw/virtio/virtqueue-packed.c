@@ -242,7 +242,8 @@ static bool record(VirtQueue *vq, const RingDesc *desc)
 static bool collect(VirtQueue *vq, Chain *chain, Cursor *at, uint16_t flags,
                     uint16_t *id)
 {
-    unsigned ours = vq->size - vq->in_use_slots;
+    /* a slot that was used is the driver's again once it is published */
+    unsigned ours = vq->size - vq->in_use_slots - vq->unpublished;
 
     if (vq->inflight) {
         inflight_packed_begin(vq->inflight);

@@ -88,7 +88,9 @@ static bool refresh_avail(VirtQueue *vq)
     if (!n) {
         return false;
     }
-    if (G_UNLIKELY(n > vq->size)) {
+    /* what was used is the driver's again when the index says so, and not
+     * when it finds a status byte before */
+    if (G_UNLIKELY(n + vq->in_use + vq->unpublished > vq->size)) {
         virtqueue_set_broken(vq, "available index jumps from %u to %u",
                              vq->last_avail, idx);
         return false;
